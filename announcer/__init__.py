@@ -1,0 +1,1 @@
+"""announcer: addresses for Kubernetes LoadBalancer Services on bare metal."""

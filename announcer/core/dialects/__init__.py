@@ -1,0 +1,162 @@
+"""From people's objects to the model: one object to one `Parsed`, all of them to one `Snapshot`.
+
+What an object's own text can show is judged in `parse`; what only shows beside other objects (pools that overlap, one
+name twice, two peers at one address) in `assemble`. A mistake refuses the object that makes it, and no other.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from announcer.core.dialects import kubernetes, metallb, purelb
+from announcer.core.dialects.fields import Fields, narrow_hint
+from announcer.core.model import (
+    AddressRange,
+    EndpointSlice,
+    IPAddress,
+    LocalAdvertisement,
+    ModelObject,
+    Namespace,
+    Node,
+    NodeAgentConfig,
+    NodeReport,
+    ObjectRef,
+    Parsed,
+    Peer,
+    Pool,
+    Problem,
+    Reason,
+    RouteAdvertisement,
+    Selector,
+    Service,
+    Snapshot,
+)
+
+KINDS: Mapping[tuple[str, str], Callable[[Fields, ObjectRef, str], ModelObject]] = {
+    **kubernetes.KINDS,
+    **purelb.KINDS,
+    **metallb.KINDS,
+}
+OUR_GROUPS = ("purelb.io", "bgp.purelb.io", "metallb.io", "announcer.io")
+NO_EFFECT = "has no effect: not supported yet"
+CLUSTER_SCOPED = kubernetes.CLUSTER_SCOPED
+_Object = TypeVar("_Object", bound=ModelObject)
+
+
+def parse(raw: Mapping[str, Any], source: str = "") -> Parsed:
+    """Read one object in its JSON form, status included. Kinds that are not ours give no value and no problem."""
+    api_version, kind = str(raw.get("apiVersion", "")), str(raw.get("kind", ""))
+    problems: list[Problem] = []
+    metadata = Fields(
+        raw.get("metadata"), ref=ObjectRef(kind=kind, name="", source=source), path="metadata", problems=problems
+    )
+    namespace = "" if kind in CLUSTER_SCOPED else metadata.text("namespace", "default")
+    ref = ObjectRef(kind=kind, namespace=namespace, name=metadata.required("name"), source=source)
+    if problems:
+        return Parsed(ref=ref, value=None, problems=tuple(problems))
+    top = Fields(raw, ref=ref, path="", problems=problems)
+    reader = KINDS.get((api_version, kind))
+    if reader is None:
+        return Parsed(ref=ref, value=None, problems=_unknown_kind(ref, api_version, kind))
+    value = reader(top, ref, str(metadata.get("creationTimestamp") or ""))
+    refused = bool(problems)
+    if kind == "Service":
+        for name in kubernetes.foreign_annotations(top):
+            top.refuse(
+                f"metadata.annotations.{name}", None, "has no effect: not supported yet", "", Reason.UNSUPPORTED_FIELD
+            )
+    in_use = value.status_addresses if refused and isinstance(value, Service) else ()
+    return Parsed(ref=ref, value=None if refused else value, problems=tuple(problems), in_use=in_use)
+
+
+def assemble(objects: Iterable[Parsed]) -> Snapshot:
+    """Put everything that a store knows together; the result doesn't depend on the order of `objects`."""
+    parsed = sorted(objects, key=lambda p: p.ref)
+    values = [p.value for p in parsed if p.value is not None]
+    pools, quarrels = _settle_pools(_of(Pool, values))
+    peers, twins = _settle_peers(_of(Peer, values))
+    refused = [p.ref for p in parsed if p.value is None and p.problems]
+    return Snapshot(
+        services=_of(Service, values),
+        endpoint_slices=_of(EndpointSlice, values),
+        nodes=_of(Node, values),
+        namespaces=_of(Namespace, values),
+        pools=pools,
+        agents=_of(NodeAgentConfig, values),
+        local_advertisements=_of(LocalAdvertisement, values),
+        route_advertisements=_of(RouteAdvertisement, values),
+        peers=peers,
+        reports=_of(NodeReport, values),
+        problems=tuple(sorted({q for p in parsed for q in p.problems} | quarrels | twins)),
+        refused=frozenset(refused) | {q.ref for q in quarrels | twins},
+        in_use=frozenset(address for p in parsed for address in p.in_use),
+    )
+
+
+def _of(kind: type[_Object], values: list[ModelObject]) -> tuple[_Object, ...]:
+    return tuple(value for value in values if isinstance(value, kind))
+
+
+def _unknown_kind(ref: ObjectRef, api_version: str, kind: str) -> tuple[Problem, ...]:
+    group = api_version.partition("/")[0]
+    if group not in OUR_GROUPS:
+        return ()
+    versions = ", ".join(sorted(version for version, known in KINDS if known == kind))
+    message = f"is served as {versions}" if versions else "is not supported yet"
+    text = f"{api_version} {kind}"
+    return (Problem(ref=ref, field="apiVersion", value=text, message=message, reason=Reason.UNSUPPORTED_KIND),)
+
+
+def _settle_pools(pools: tuple[Pool, ...]) -> tuple[tuple[Pool, ...], set[Problem]]:
+    """Pools in the order of their names, and who is refused for a name or addresses that another pool has.
+
+    The older pool stays; of two that came together, the smaller one: who meant it wide most likely mistyped.
+    """
+    kept: dict[str, Pool] = {}
+    problems: set[Problem] = set()
+    for pool in sorted(pools, key=lambda p: (p.created, sum(r.size for r in p.ranges), p.name, p.ref)):
+        quarrel = _quarrel(pool, kept)
+        if quarrel:
+            problems.add(quarrel)
+        else:
+            kept[pool.name] = pool
+    return tuple(kept[name] for name in sorted(kept)), problems
+
+
+def _quarrel(pool: Pool, kept: Mapping[str, Pool]) -> Problem | None:
+    if pool.name in kept:
+        message = f"is the name of {kept[pool.name].ref} too, and pools share one space of names"
+        problem = Problem(
+            ref=pool.ref, field="metadata.name", value=pool.name, message=message, reason=Reason.DUPLICATE_POOL
+        )
+        return replace(problem, remedy="rename one of both")
+    for i, mine in enumerate(pool.ranges):
+        others = [(pool, r) for r in pool.ranges[:i]] + [(p, r) for p in kept.values() for r in p.ranges]
+        for other, theirs in others:
+            if mine.overlaps(theirs):
+                return _overlap(pool, mine, other, theirs)
+    return None
+
+
+def _overlap(pool: Pool, mine: AddressRange, other: Pool, theirs: AddressRange) -> Problem:
+    return Problem(
+        ref=pool.ref,
+        field="spec",
+        value=f"{mine.first}-{mine.last}",
+        message=f"overlaps {theirs.first}-{theirs.last} of {other.ref}",
+        remedy=narrow_hint(mine) or "give every address to one pool only",
+        reason=Reason.OVERLAPPING_POOL,
+    )
+
+
+def _settle_peers(peers: tuple[Peer, ...]) -> tuple[tuple[Peer, ...], set[Problem]]:
+    """One session per address and set of nodes; the first by name stays (MetalLB refuses the second too)."""
+    kept: dict[tuple[IPAddress, tuple[Selector, ...]], Peer] = {}
+    problems: set[Problem] = set()
+    for peer in peers:
+        twin = kept.setdefault((peer.peer_address, peer.node_selectors), peer)
+        if twin is not peer:
+            message = f"is the address of {twin.ref} on the same nodes too"
+            problem = Problem(ref=peer.ref, field="spec.peerAddress", value=str(peer.peer_address), message=message)
+            problems.add(replace(problem, reason=Reason.DUPLICATE_PEER))
+    return tuple(kept.values()), problems

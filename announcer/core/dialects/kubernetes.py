@@ -1,0 +1,180 @@
+"""Core Kubernetes objects and our own NodeAnnouncement, as far as an announcer looks at them.
+
+Fields that are not ours to judge are left alone here: the API server owns them. Both families of annotations are read,
+`metallb.universe.tf/` being the older spelling of `metallb.io/`.
+"""
+
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from announcer.core.dialects.fields import Fields, read_network
+from announcer.core.model import (
+    AddressReport,
+    Endpoint,
+    EndpointSlice,
+    IfName,
+    IPAddress,
+    IPFamilyPolicy,
+    LinkReport,
+    ModelObject,
+    Namespace,
+    Node,
+    NodeName,
+    NodeReport,
+    ObjectRef,
+    Service,
+    ServiceKey,
+    TrafficPolicy,
+)
+
+POOL_ANNOTATIONS = ("purelb.io/service-group", "metallb.io/address-pool", "metallb.universe.tf/address-pool")
+ADDRESS_ANNOTATIONS = ("purelb.io/addresses", "metallb.io/loadBalancerIPs", "metallb.universe.tf/loadBalancerIPs")
+WRITTEN_BY_PEERS = {
+    *(f"purelb.io/{name}" for name in ("allocated-by", "allocated-from", "pool-type", "skip-ipv6-dad")),
+    *("purelb.io/announcing-IPv4", "purelb.io/announcing-IPv6"),
+    *("metallb.io/ip-allocated-from-pool", "metallb.universe.tf/ip-allocated-from-pool"),
+}
+EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
+SERVICE_LABEL = "kubernetes.io/service-name"
+
+
+def read_service(top: Fields, ref: ObjectRef, created: str) -> Service:
+    metadata, spec = top.mapping("metadata"), top.mapping("spec")
+    annotations = metadata.mapping("annotations")
+    ports = spec.mappings("ports")
+    ingress = top.mapping("status").mapping("loadBalancer").mappings("ingress")
+    service = Service(
+        ref=ref,
+        is_load_balancer=spec.text("type", "ClusterIP") == "LoadBalancer",
+        load_balancer_class=spec.text("loadBalancerClass"),
+        families=tuple(4 if name == "IPv4" else 6 for name in spec.texts("ipFamilies")),
+        family_policy=IPFamilyPolicy(spec.choice("ipFamilyPolicy", [p.value for p in IPFamilyPolicy], "SingleStack")),
+        traffic_policy=TrafficPolicy(spec.choice("externalTrafficPolicy", [p.value for p in TrafficPolicy], "Cluster")),
+        ports=frozenset((p.text("protocol", "TCP"), p.number("port", 0, low=1, high=65535)) for p in ports),
+        labels=metadata.labels("labels"),
+        requested_addresses=_requested_addresses(annotations, spec),
+        requested_pool=_one_of(annotations, POOL_ANNOTATIONS),
+        status_addresses=tuple(address for item in ingress if (address := item.address("ip"))),
+        created=created,
+    )
+    if service.is_load_balancer and not ports:
+        spec.refuse("ports", None, "is required and empty")
+    return service
+
+
+def read_endpoint_slice(top: Fields, ref: ObjectRef, _created: str) -> EndpointSlice:
+    name = top.mapping("metadata").labels("labels").get(SERVICE_LABEL, "")
+    return EndpointSlice(
+        ref=ref,
+        service=ServiceKey(f"{ref.namespace}/{name}"),
+        endpoints=tuple(_endpoint(item) for item in top.mappings("endpoints")),
+    )
+
+
+def _endpoint(item: Fields) -> Endpoint:
+    """discovery/v1 EndpointConditions: an unset `ready` is true, an unset `serving` equals `ready`."""
+    conditions = item.mapping("conditions")
+    ready = conditions.flag("ready", default=True)
+    node = item.text("nodeName")
+    return Endpoint(
+        node=NodeName(node) if node else None,
+        ready=ready,
+        serving=conditions.flag("serving", default=ready),
+        terminating=conditions.flag("terminating"),
+    )
+
+
+def read_node(top: Fields, ref: ObjectRef, _created: str) -> Node:
+    labels, status = top.mapping("metadata").labels("labels"), top.mapping("status")
+    conditions = {item.text("type"): item.text("status") for item in status.mappings("conditions")}
+    addresses = [item for item in status.mappings("addresses") if item.text("type") == "InternalIP"]
+    return Node(
+        ref=ref,
+        labels=labels,
+        excluded=EXCLUDE_LABEL in labels,
+        network_unavailable=conditions.get("NetworkUnavailable") == "True",
+        internal_addresses=tuple(address for item in addresses if (address := item.address("address"))),
+    )
+
+
+def read_namespace(top: Fields, ref: ObjectRef, _created: str) -> Namespace:
+    return Namespace(ref=ref, labels=top.mapping("metadata").labels("labels"))
+
+
+def read_node_announcement(top: Fields, ref: ObjectRef, _created: str) -> NodeReport:
+    status = top.mapping("status")
+    return NodeReport(
+        ref=ref,
+        links=tuple(_link(item) for item in status.mappings("links")),
+        addresses=tuple(_address(item) for item in status.mappings("addresses")),
+    )
+
+
+def _address(item: Fields) -> AddressReport:
+    return AddressReport(
+        service=ServiceKey(item.text("service")),
+        address=item.text("address"),
+        mode=item.text("mode"),
+        link=item.text("link"),
+        reason=item.text("reason"),
+        message=item.text("message"),
+        prefix=item.text("prefix"),
+        peers=item.texts("peers"),
+    )
+
+
+def _link(item: Fields) -> LinkReport:
+    networks = {name: tuple(n for t in item.texts(name) if (n := read_network(t))) for name in ("subnets", "onLink")}
+    return LinkReport(
+        ifname=IfName(item.required("ifname")),
+        lladdr=item.text("lladdr"),
+        subnets=networks["subnets"],
+        on_link=networks["onLink"],
+        default_for=frozenset(n for n in item.elements("defaultFor") if n in {4, 6}),
+        has_carrier=item.flag("hasCarrier", default=True),
+    )
+
+
+KINDS: dict[tuple[str, str], Callable[[Fields, ObjectRef, str], ModelObject]] = {
+    ("v1", "Service"): read_service,
+    ("v1", "Node"): read_node,
+    ("v1", "Namespace"): read_namespace,
+    ("discovery.k8s.io/v1", "EndpointSlice"): read_endpoint_slice,
+    ("announcer.io/v1alpha1", "NodeAnnouncement"): read_node_announcement,
+}
+CLUSTER_SCOPED = {"Node", "Namespace", "NodeAnnouncement"}
+
+
+def _requested_addresses(annotations: Fields, spec: Fields) -> tuple[IPAddress, ...]:
+    text = _one_of(annotations, ADDRESS_ANNOTATIONS)
+    old = spec.text("loadBalancerIP")
+    if text and old:
+        spec.refuse("loadBalancerIP", old, "stands beside an annotation that asks for addresses", "remove one of both")
+    found: list[IPAddress] = []
+    for part in (part.strip() for part in (text or old).split(",") if part.strip()):
+        try:
+            found.append(ip_address(part))
+        except ValueError:
+            annotations.refuse(
+                next((a for a in ADDRESS_ANNOTATIONS if annotations.has(a)), ""), part, "is not an IP address"
+            )
+    if len({address.version for address in found}) != len(found):
+        annotations.refuse("", text or old, "asks for two addresses of one family", "give one per family")
+    return tuple(found)
+
+
+def _one_of(annotations: Fields, names: tuple[str, ...]) -> str:
+    values = {name: annotations.text(name) for name in names if annotations.has(name)}
+    if len(set(values.values())) > 1:
+        first, second = sorted(values)[:2]
+        annotations.refuse(second, values[second], f"disagrees with {first}", "keep one of both")
+    return next(iter(values.values()), "")
+
+
+def foreign_annotations(top: Fields) -> list[str]:
+    """Annotations under our peers' prefixes that ask for something we don't do. They never refuse the Service."""
+    ours = ("purelb.io/", "metallb.io/", "metallb.universe.tf/")
+    known = WRITTEN_BY_PEERS.union(POOL_ANNOTATIONS, ADDRESS_ANNOTATIONS)
+    return sorted(
+        name for name in top.mapping("metadata").labels("annotations") if name.startswith(ours) and name not in known
+    )

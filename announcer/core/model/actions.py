@@ -1,0 +1,124 @@
+"""What the edges carry out. Actions are idempotent: there already on add, gone already on removal are success."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from announcer.core.model.basics import IfName, IPAddress
+from announcer.core.model.observed import KernelRoute, Route
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddVirtualLink:
+    """Create `ifname` as a dummy, else as a bridge without ports (addrgenmode none), and set it up."""
+
+    ifname: IfName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetDevconf:
+    """Set these values of a link through IFLA_INET_CONF; None leaves one as it is."""
+
+    ifname: IfName
+    arp_ignore: int | None = None
+    arp_announce: int | None = None
+    rp_filter: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutAddresses:
+    """Add or replace host addresses: /32 or /128, scope link, NOPREFIXROUTE, our protocol, IPv6 without DAD.
+
+    `valid_seconds` None means for ever, else the kernel removes them by itself after that time.
+    """
+
+    ifname: IfName
+    addresses: tuple[IPAddress, ...]
+    valid_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveAddresses:
+    """Remove our host addresses from a link, and only from that link."""
+
+    ifname: IfName
+    addresses: tuple[IPAddress, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutRoute:
+    """Add or replace a main-table route with our protocol."""
+
+    route: KernelRoute
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveRoute:
+    """Remove a main-table route that carries our protocol."""
+
+    route: KernelRoute
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetPeers:
+    """Make these, and no others, the peers of the sidecar. Unchanged peers keep their sessions."""
+
+    peers: tuple["DesiredPeer", ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdvertiseRoutes:
+    peer_address: IPAddress
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawRoutes:
+    """Withdraw routes from a peer, with the attributes that they were advertised with (see exabgp/lines)."""
+
+    peer_address: IPAddress
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendProbe:
+    """RFC 5227 §2.1.1 ARP probe, or the neighbor solicitation of RFC 4862 §5.4.2, for each address."""
+
+    ifname: IfName
+    addresses: tuple[IPAddress, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendAnnouncement:
+    """RFC 5227 §3 ARP announcement, or an unsolicited neighbor advertisement (RFC 4861 §7.2.6), for each address."""
+
+    ifname: IfName
+    addresses: tuple[IPAddress, ...]
+
+
+KernelAction = AddVirtualLink | SetDevconf | PutAddresses | RemoveAddresses | PutRoute | RemoveRoute
+BgpAction = SetPeers | AdvertiseRoutes | WithdrawRoutes
+WireAction = SendProbe | SendAnnouncement
+Action = KernelAction | BgpAction | WireAction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredPeer:
+    """A session that this node should have, all defaults resolved."""
+
+    name: str
+    my_asn: int
+    peer_asn: int
+    peer_address: IPAddress
+    local_address: IPAddress
+    router_id: IPv4Address
+    peer_port: int = 179
+    hold_time_seconds: int = 90
+    ebgp_multihop: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of an Action. `error` is empty on success."""
+
+    action: Action
+    error: str = ""

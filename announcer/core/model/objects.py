@@ -1,0 +1,330 @@
+"""What the dialects make of people's objects, whatever API group they came from, and the snapshot that holds them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from ipaddress import IPv4Address
+
+from announcer.core.model.basics import (
+    VIRTUAL_IFNAME,
+    IfName,
+    IPAddress,
+    IPNetwork,
+    NodeName,
+    ObjectRef,
+    Problem,
+    ServiceKey,
+)
+
+
+class Announce(Enum):
+    """How a pool's addresses reach the network (design: "Where an address goes")."""
+
+    AUTO = "auto"  # purelb.io/v1: by subnet
+    LOCAL = "local"  # purelb.io/v2 spec.local
+    REMOTE = "remote"  # purelb.io/v2 spec.remote
+    ADVERTISEMENTS = "advertisements"  # metallb.io: whatever L2Advertisements and BGPAdvertisements select it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class AddressRange:
+    """Addresses `first` to `last`, both included, of one family.
+
+    `subnet` is the network they belong to where the object says so (PureLB); `aggregation` the prefix length to
+    advertise, None for host routes.
+    """
+
+    first: IPAddress
+    last: IPAddress
+    subnet: IPNetwork | None = None
+    aggregation: int | None = None
+
+    def __contains__(self, address: IPAddress) -> bool:
+        return address.version == self.first.version and int(self.first) <= int(address) <= int(self.last)
+
+    @property
+    def size(self) -> int:
+        return int(self.last) - int(self.first) + 1
+
+    def overlaps(self, other: "AddressRange") -> bool:
+        return (
+            other.first.version == self.first.version
+            and int(self.first) <= int(other.last)
+            and int(other.first) <= int(self.last)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """A ServiceGroup or an IPAddressPool. `created` orders pools that quarrel: the older one stays."""
+
+    ref: ObjectRef
+    ranges: tuple[AddressRange, ...]
+    announce: Announce
+    auto_assign: bool = True
+    avoid_buggy_addresses: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.ref.name
+
+
+class Operator(StrEnum):
+    """LabelSelectorRequirement.operator."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    key: str
+    operator: Operator
+    values: frozenset[str] = frozenset()
+
+    def is_met_by(self, labels: Mapping[str, str]) -> bool:
+        match self.operator:
+            case Operator.IN:
+                return labels.get(self.key) in self.values
+            case Operator.NOT_IN:  # an absent key is "not in", as in Kubernetes
+                return labels.get(self.key) not in self.values
+            case Operator.EXISTS:
+                return self.key in labels
+            case Operator.DOES_NOT_EXIST:
+                return self.key not in labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selector:
+    """A LabelSelector: all requirements must be met; none selects everything. matchLabels are In with one value."""
+
+    requirements: tuple[Requirement, ...] = ()
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        return all(requirement.is_met_by(labels) for requirement in self.requirements)
+
+
+class TrafficPolicy(Enum):
+    """Service.spec.externalTrafficPolicy."""
+
+    CLUSTER = "Cluster"
+    LOCAL = "Local"
+
+
+class IPFamilyPolicy(Enum):
+    """Service.spec.ipFamilyPolicy."""
+
+    SINGLE_STACK = "SingleStack"
+    PREFER_DUAL_STACK = "PreferDualStack"
+    REQUIRE_DUAL_STACK = "RequireDualStack"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A Service. `families` are 4 and 6 in the order of spec.ipFamilies, empty where the object doesn't say."""
+
+    ref: ObjectRef
+    is_load_balancer: bool
+    load_balancer_class: str = ""
+    families: tuple[int, ...] = ()
+    family_policy: IPFamilyPolicy = IPFamilyPolicy.SINGLE_STACK
+    traffic_policy: TrafficPolicy = TrafficPolicy.CLUSTER
+    ports: frozenset[tuple[str, int]] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    requested_addresses: tuple[IPAddress, ...] = ()
+    requested_pool: str = ""
+    status_addresses: tuple[IPAddress, ...] = ()
+    created: str = ""
+
+    @property
+    def key(self) -> ServiceKey:
+        return ServiceKey(f"{self.ref.namespace}/{self.ref.name}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One endpoint of an EndpointSlice; `ready` and `serving` have the API's defaults applied."""
+
+    node: NodeName | None
+    ready: bool
+    serving: bool
+    terminating: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSlice:
+    ref: ObjectRef
+    service: ServiceKey
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A Node. `excluded` is the label node.kubernetes.io/exclude-from-external-load-balancers."""
+
+    ref: ObjectRef
+    labels: Mapping[str, str] = field(default_factory=dict)
+    excluded: bool = False
+    network_unavailable: bool = False
+    internal_addresses: tuple[IPAddress, ...] = ()
+
+    @property
+    def name(self) -> NodeName:
+        return NodeName(self.ref.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namespace:
+    ref: ObjectRef
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeAgentConfig:
+    """An LBNodeAgent. `local_link` is `default` (the link of the default route) or a regular expression of ifnames."""
+
+    ref: ObjectRef
+    local_link: str = "default"
+    external_link: IfName = VIRTUAL_IFNAME
+    node_selector: Selector = Selector()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalAdvertisement:
+    """An L2Advertisement. Empty `pools` with empty `pool_selectors` means every pool, empty `links` every link."""
+
+    ref: ObjectRef
+    pools: frozenset[str] = frozenset()
+    pool_selectors: tuple[Selector, ...] = ()
+    node_selectors: tuple[Selector, ...] = ()
+    links: frozenset[IfName] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteAdvertisement:
+    """A BGPAdvertisement. `aggregation` and `aggregation_v6` are prefix lengths, 32 and 128 for host routes."""
+
+    ref: ObjectRef
+    pools: frozenset[str] = frozenset()
+    pool_selectors: tuple[Selector, ...] = ()
+    node_selectors: tuple[Selector, ...] = ()
+    peers: frozenset[str] = frozenset()
+    aggregation: int = 32
+    aggregation_v6: int = 128
+    local_pref: int | None = None
+    communities: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """A BGPPeer: one session from every node that `node_selectors` select (none means all)."""
+
+    ref: ObjectRef
+    my_asn: int
+    peer_asn: int
+    peer_address: IPAddress
+    peer_port: int = 179
+    source_address: IPAddress | None = None
+    router_id: IPv4Address | None = None
+    hold_time_seconds: int = 90
+    node_selectors: tuple[Selector, ...] = ()
+    ebgp_multihop: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class LinkReport:
+    """A link as its own node reports it: what others need to know who could hold an address there."""
+
+    ifname: IfName
+    lladdr: str
+    subnets: tuple[IPNetwork, ...] = ()
+    default_for: frozenset[int] = frozenset()
+    """Families (4, 6) whose default route leaves by this link."""
+    on_link: tuple[IPNetwork, ...] = ()
+    """Destinations routed to this link without a gateway, by somebody else's routes."""
+    has_carrier: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressReport:
+    """What a node does about one address of a Service. `mode` is local, virtual or empty; `reason` a Reason's text.
+
+    `peers` are those to which `prefix` is proven to be advertised.
+    """
+
+    service: ServiceKey
+    address: str
+    mode: str
+    link: str
+    reason: str
+    message: str = ""
+    prefix: str = ""
+    peers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReport:
+    """What a node says of itself in NodeAnnouncement.status; a help, never a condition for fail-over."""
+
+    ref: ObjectRef
+    links: tuple[LinkReport, ...] = ()
+    addresses: tuple[AddressReport, ...] = ()
+
+    @property
+    def node(self) -> NodeName:
+        return NodeName(self.ref.name)
+
+
+ModelObject = (
+    Pool
+    | Service
+    | EndpointSlice
+    | Node
+    | Namespace
+    | NodeAgentConfig
+    | LocalAdvertisement
+    | RouteAdvertisement
+    | Peer
+    | NodeReport
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """What a dialect made of one object. `value` is None where the object is refused; `problems` then say why.
+
+    An object may be used and still have problems (an annotation of ours that nobody knows). `in_use` are the addresses
+    in the status of a Service that is refused: nobody else may have them, and nobody takes them away.
+    """
+
+    ref: ObjectRef
+    value: ModelObject | None
+    problems: tuple[Problem, ...] = ()
+    in_use: tuple[IPAddress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything a store knows at one moment, sorted by ref within each kind.
+
+    `refused` are objects that exist but can't be understood: what depends on them is not known, which is not the same
+    as their absence.
+    """
+
+    services: tuple[Service, ...] = ()
+    endpoint_slices: tuple[EndpointSlice, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    namespaces: tuple[Namespace, ...] = ()
+    pools: tuple[Pool, ...] = ()
+    agents: tuple[NodeAgentConfig, ...] = ()
+    local_advertisements: tuple[LocalAdvertisement, ...] = ()
+    route_advertisements: tuple[RouteAdvertisement, ...] = ()
+    peers: tuple[Peer, ...] = ()
+    reports: tuple[NodeReport, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    refused: frozenset[ObjectRef] = frozenset()
+    in_use: frozenset[IPAddress] = frozenset()

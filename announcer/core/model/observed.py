@@ -1,0 +1,148 @@
+"""What the edges read from the kernel, the sidecar and the wire."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from announcer.core.model.basics import GRACEFUL_SHUTDOWN, PROTOCOL, IfName, IPAddress, IPNetwork
+
+
+class Scope(Enum):
+    """rtm_scope / ifa_scope (linux/rtnetlink.h)."""
+
+    GLOBAL = 0
+    LINK = 253
+    HOST = 254
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Devconf:
+    """The settings of IFLA_INET_CONF that matter here, of one link, as set on it (not the maximum with `all`)."""
+
+    arp_ignore: int
+    arp_announce: int
+    rp_filter: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A link as rtnetlink shows it. `kind` is IFLA_INFO_KIND ("" for hardware), `lladdr` in lower case with colons.
+
+    `has_carrier` is IFF_UP together with IFF_LOWER_UP. `devconf` is None where the kernel has no IPv4 on the link.
+    """
+
+    ifname: IfName
+    ifindex: int
+    lladdr: str
+    kind: str = ""
+    is_up: bool = True
+    has_carrier: bool = True
+    is_ethernet: bool = True
+    is_enslaved: bool = False
+    devconf: Devconf | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkAddress:
+    """An address on a link. `protocol` is IFA_PROTO; `valid_seconds` is None for ever."""
+
+    ifname: IfName
+    address: IPAddress
+    prefixlen: int
+    scope: Scope
+    protocol: int = 0
+    valid_seconds: int | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        return self.protocol == PROTOCOL
+
+
+class RouteKind(Enum):
+    """rtm_type: RTN_UNICAST and RTN_UNREACHABLE, the two that we use or look at."""
+
+    UNICAST = 1
+    UNREACHABLE = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelRoute:
+    """A route of the main table. `ifname` is None for unreachable ones, `gateway` None for on-link ones."""
+
+    destination: IPNetwork
+    kind: RouteKind
+    ifname: IfName | None = None
+    gateway: IPAddress | None = None
+    prefsrc: IPAddress | None = None
+    metric: int = 0
+    protocol: int = 0
+
+    @property
+    def is_ours(self) -> bool:
+        return self.protocol == PROTOCOL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedKernel:
+    """One complete dump of links, addresses and main-table routes of both families, tied together by ifname.
+
+    `devconf_all` is net.ipv4.conf.all: the kernel uses the greater of it and the link's own value.
+    """
+
+    links: tuple[Link, ...] = ()
+    addresses: tuple[LinkAddress, ...] = ()
+    routes: tuple[KernelRoute, ...] = ()
+    devconf_all: Devconf = Devconf(arp_ignore=0, arp_announce=0, rp_filter=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A BGP route as we advertise it: NLRI and attributes (RFC 4271 §4.3); the next hop is the session's own address.
+
+    ORIGIN is always IGP, as paths with other origins don't merge for ECMP. `communities` are texts of `a:b` or
+    `large:a:b:c`, GRACEFUL_SHUTDOWN among them while a route drains.
+    """
+
+    prefix: IPNetwork
+    next_hop: IPAddress | None = None
+    local_pref: int | None = None
+    communities: frozenset[str] = frozenset()
+
+    @property
+    def is_draining(self) -> bool:
+        return GRACEFUL_SHUTDOWN in self.communities
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdvertisedRoute:
+    """A route on the wire, as ExaBGP's own send events prove it. `since` is monotonic seconds of this process."""
+
+    route: Route
+    since: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedPeer:
+    """A session as the sidecar shows it. `pending` prefixes have a change in flight whose outcome isn't seen yet."""
+
+    peer_address: IPAddress
+    is_established: bool
+    routes: Mapping[IPNetwork, AdvertisedRoute] = field(default_factory=dict)
+    pending: frozenset[IPNetwork] = frozenset()
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedBgp:
+    """What the sidecar is proven to do, peer by peer, sorted by address."""
+
+    peers: tuple[ObservedPeer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """Somebody on the link shows that it holds `address`: an ARP packet with it as spa, or a neighbor advertisement."""
+
+    ifname: IfName
+    address: IPAddress
+    lladdr: str

@@ -1,0 +1,168 @@
+"""From desired and observed to ordered Actions: make ready, then attract; stop attracting, then take down.
+
+| step | what |
+|---|---|
+| 1 | the virtual link, devconf (before any address, or every node would answer ARP for it) |
+| 2 | addresses on the virtual link, routes |
+| 3 | peers, routes advertised |
+| 4 | routes that nobody wants: re-advertised with GRACEFUL_SHUTDOWN (RFC 8326), after `drain` seconds withdrawn |
+| 5 | addresses that nobody wants and no route draws in: left to the kernel, which removes them after `linger` seconds |
+| 6 | kernel routes that nobody wants |
+
+Addresses on real links are not planned here: the ownership step alone puts and removes them. Unknown observed state
+gives no Action that needs it; nothing without our mark is ever named.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
+
+from announcer.core.desired import Desired
+from announcer.core.model import (
+    GRACEFUL_SHUTDOWN,
+    Action,
+    AddVirtualLink,
+    AdvertiseRoutes,
+    IfName,
+    IPAddress,
+    IPNetwork,
+    KernelRoute,
+    ObservedBgp,
+    ObservedKernel,
+    ObservedPeer,
+    PutAddresses,
+    PutRoute,
+    RemoveRoute,
+    Route,
+    SetPeers,
+    Unknown,
+    WithdrawRoutes,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """Seconds: how long a route drains before it is withdrawn, and how long an address outlives its last route."""
+
+    drain: float = 1.0
+    linger: int = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`actions` in order; `again_in` is when to look again although nothing may have changed by then."""
+
+    actions: tuple[Action, ...] = ()
+    again_in: float | None = None
+
+
+def plan(desired: Desired, kernel: ObservedKernel, bgp: ObservedBgp | Unknown, now: float, pace: Pace) -> Plan:
+    up, ready, attract = _link(desired, kernel), _addresses(desired, kernel), _peers(desired, bgp)
+    drains: list[Action] = []
+    waits: list[float] = []
+    drawn: set[IPNetwork] = set()
+    for peer in () if isinstance(bgp, Unknown) else bgp.peers:
+        attract += _advertise(desired, peer)
+        stops, wait = _drain(desired, peer, now, pace)
+        drains += stops
+        waits += wait
+        drawn |= peer.routes.keys()
+    is_sure = not isinstance(bgp, Unknown) or not desired.peers
+    down = _retire(desired, kernel, drawn, pace) if is_sure else []
+    again = min(waits) if waits else None
+    return Plan(actions=(*up, *ready, *attract, *drains, *down), again_in=again)
+
+
+def _link(desired: Desired, kernel: ObservedKernel) -> list[Action]:
+    if not desired.addresses:
+        return list(desired.devconf)
+    link = next((ln for ln in kernel.links if ln.ifname == desired.virtual_link), None)
+    is_there = link is not None and link.is_up
+    return [*desired.devconf] if is_there else [AddVirtualLink(ifname=desired.virtual_link), *desired.devconf]
+
+
+def _addresses(desired: Desired, kernel: ObservedKernel) -> list[Action]:
+    """Missing addresses, and those that the kernel would remove by itself; missing routes of ours."""
+    there = {
+        a.address
+        for a in kernel.addresses
+        if a.ifname == desired.virtual_link and a.is_ours and a.valid_seconds is None
+    }
+    missing = _sorted(desired.addresses - there)
+    routes = desired.routes - {r for r in kernel.routes if r.is_ours}
+    put: list[Action] = [PutAddresses(ifname=desired.virtual_link, addresses=missing)] if missing else []
+    return put + [PutRoute(route=route) for route in sorted(routes, key=_route_order)]
+
+
+def _peers(desired: Desired, bgp: ObservedBgp | Unknown) -> list[Action]:
+    """Peers as a whole. While a BGPPeer can't be understood, none that runs is taken away."""
+    if desired.are_peers_known:
+        return [SetPeers(peers=desired.peers)]
+    running = set() if isinstance(bgp, Unknown) else {peer.peer_address for peer in bgp.peers}
+    is_safe = not isinstance(bgp, Unknown) and running <= {peer.peer_address for peer in desired.peers}
+    return [SetPeers(peers=desired.peers)] if is_safe else []
+
+
+def _advertise(desired: Desired, peer: ObservedPeer) -> list[Action]:
+    wanted = desired.bgp.get(peer.peer_address)
+    if wanted is None or not peer.is_established:
+        return []
+    new = [
+        route
+        for prefix, route in wanted.items()
+        if prefix not in peer.pending and (prefix not in peer.routes or peer.routes[prefix].route != route)
+    ]
+    return [AdvertiseRoutes(peer_address=peer.peer_address, routes=tuple(new))] if new else []
+
+
+def _drain(desired: Desired, peer: ObservedPeer, now: float, pace: Pace) -> tuple[list[Action], list[float]]:
+    """Routes on the wire that are not wanted: first GRACEFUL_SHUTDOWN, later withdrawn. Also how long to wait for that.
+
+    Addresses in `keep` hold back every route that covers them.
+    """
+    wanted = desired.bgp.get(peer.peer_address, {})
+    unwanted = [a for p, a in peer.routes.items() if p not in wanted and p not in peer.pending]
+    unwanted = [a for a in unwanted if not any(k in a.route.prefix for k in desired.keep)]
+    if not peer.is_established or not unwanted:
+        return [], []
+    fresh = tuple(_draining(a.route) for a in unwanted if not a.route.is_draining)
+    old = tuple(a.route for a in unwanted if a.route.is_draining and now - a.since >= pace.drain)
+    waits = [pace.drain - (now - a.since) for a in unwanted if a.route.is_draining and now - a.since < pace.drain]
+    actions: list[Action] = []
+    if fresh:
+        actions.append(AdvertiseRoutes(peer_address=peer.peer_address, routes=fresh))
+    if old:
+        actions.append(WithdrawRoutes(peer_address=peer.peer_address, routes=old))
+    return actions, waits + ([pace.drain] if fresh else [])
+
+
+def _draining(route: Route) -> Route:
+    return replace(route, communities=route.communities | {GRACEFUL_SHUTDOWN})
+
+
+def _retire(desired: Desired, kernel: ObservedKernel, drawn: set[IPNetwork], pace: Pace) -> list[Action]:
+    """Give permanent addresses of ours that nobody wants a last lifetime, unless a host route still draws traffic to
+    them (the aggregate of a Service that stays doesn't count). Addresses on real links are never permanent.
+    """
+    hosts = {p for p in drawn if p.prefixlen == p.max_prefixlen}
+    unused = [r for r in kernel.routes if r.is_ours and r not in desired.routes]
+    held = {r for r in unused if r.destination in drawn or any(k in r.destination for k in desired.keep)}
+    leftover: dict[IfName, list[IPAddress]] = {}
+    for a in kernel.addresses:
+        is_wanted = a.ifname == desired.virtual_link and a.address in desired.addresses
+        is_stray = a.is_ours and a.valid_seconds is None and not is_wanted
+        if is_stray and a.address not in desired.keep and ip_network(a.address) not in hosts:
+            leftover.setdefault(a.ifname, []).append(a.address)
+    retire: list[Action] = [
+        PutAddresses(ifname=ifname, addresses=_sorted(leftover[ifname]), valid_seconds=pace.linger)
+        for ifname in sorted(leftover)
+    ]
+    return retire + [RemoveRoute(route=r) for r in sorted(unused, key=_route_order) if r not in held]
+
+
+def _sorted(addresses: Iterable[IPAddress]) -> tuple[IPAddress, ...]:
+    return tuple(sorted(addresses, key=lambda a: (a.version, int(a))))
+
+
+def _route_order(route: KernelRoute) -> tuple[str, str]:
+    return str(route.destination), str(route.ifname)

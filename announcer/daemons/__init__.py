@@ -1,0 +1,1 @@
+"""Processes: they wire edges to decisions, wait, and run passes; they decide nothing."""

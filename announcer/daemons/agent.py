@@ -1,0 +1,168 @@
+"""The node process: one pass = snapshot → desired → observed → plan → apply → report.
+
+It keeps nothing that it couldn't read back: what is desired comes from the store, what is there from the kernel and
+the sidecar. What an edge could not do is shown in the node's NodeAnnouncement and tried again in the next pass.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from announcer.core import own
+from announcer.core.desired import Desired, describe_links, desired
+from announcer.core.model import (
+    UNKNOWN,
+    Action,
+    AddVirtualLink,
+    AdvertiseRoutes,
+    NodeName,
+    ObjectRef,
+    ObservedKernel,
+    Outcome,
+    PutAddresses,
+    PutRoute,
+    RemoveAddresses,
+    RemoveRoute,
+    SetDevconf,
+    SetPeers,
+    Snapshot,
+    Unknown,
+    WithdrawRoutes,
+)
+from announcer.core.plan import Pace, plan
+from announcer.core.report import node_status
+from announcer.daemons.edges import Kernel, Sidecar, Store, Wire
+from announcer.daemons.loop import Loop, Rhythm
+from announcer.daemons.owner import Owner
+from announcer.exabgp import ExabgpError
+from announcer.kernel import KernelError
+from announcer.log import fields
+from announcer.store import StoreError
+
+log = logging.getLogger(__name__)
+MAKES_READY = (AddVirtualLink, SetDevconf, PutAddresses, PutRoute)
+
+
+@dataclass(slots=True)
+class Agent:
+    """`loop.wake` and `owner.heard` are what edges call; everything that changes happens in the tasks of `run`."""
+
+    node: NodeName
+    store: Store
+    kernel: Kernel
+    wire: Wire
+    sidecar: Sidecar
+    owner: Owner
+    clock: Callable[[], float]
+    pace: Pace = Pace()
+    rhythm: Rhythm = Rhythm()
+    loop: Loop = field(init=False)
+    _failed: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.loop = Loop(self.one_pass, (KernelError,), self._no_pass, self.rhythm)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.store.run(self.loop.wake), name="store")
+            tasks.create_task(self.kernel.watch(self.loop.wake), name="kernel")
+            tasks.create_task(self.sidecar.run(), name="sidecar")
+            tasks.create_task(self.owner.run(), name="owner")
+            tasks.create_task(self.loop.run(), name="passes")
+
+    async def farewell(self) -> None:
+        """SIGTERM with the node in service: addresses, routes and sessions stay; the fence is widened for the next."""
+        await self.owner.farewell()
+
+    async def one_pass(self) -> float | None:
+        kernel = await self.kernel.read()
+        self._look(kernel)
+        snapshot = self.store.snapshot()
+        wanted: Desired | Unknown = UNKNOWN
+        if isinstance(snapshot, Snapshot):
+            wanted = desired(snapshot, self.node, kernel)
+        if isinstance(wanted, Unknown):
+            log.debug("nothing is changed: what this node should have is not known yet")
+            await self._report(Desired(), kernel)
+            return None
+        self._judge(wanted)
+        todo = plan(wanted, kernel, self.sidecar.observed(), self.clock(), self.pace)
+        self._note(await self._apply(todo.actions))
+        await self._report(wanted, kernel)
+        return todo.again_in if not self._failed else min(todo.again_in or 1.0, 1.0)
+
+    def _look(self, kernel: ObservedKernel) -> None:
+        links = describe_links(kernel)
+        real = {link.ifname for link in links}
+        self.wire.set_links(link for link in kernel.links if link.ifname in real and link.has_carrier)
+        keys = frozenset((a.ifname, a.address) for a in kernel.addresses if a.is_ours and a.ifname in real)
+        self.owner.tell(own.Present(keys=keys, lladdrs={link.ifname: link.lladdr for link in links}))
+
+    def _judge(self, wanted: Desired) -> None:
+        found = {(c.ifname, c.address): (c.position, c.rivals) for c in wanted.candidacies}
+        self.owner.tell(own.May(candidacies=found, keep=wanted.keep, nodes=wanted.node_lladdrs))
+
+    async def _apply(self, actions: tuple[Action, ...]) -> list[Outcome]:
+        """Carry out in order. Once something that makes ready has failed, nothing more is attracted in this pass."""
+        outcomes: list[Outcome] = []
+        for action in actions:
+            is_unready = any(o.error and isinstance(o.action, MAKES_READY) for o in outcomes)
+            if is_unready and isinstance(action, AdvertiseRoutes):
+                outcomes.append(Outcome(action=action, error="waits for what failed before it"))
+                continue
+            try:
+                await self._apply_one(action)
+                outcomes.append(Outcome(action=action))
+            except (KernelError, ExabgpError) as error:
+                outcomes.append(Outcome(action=action, error=str(error)))
+        return outcomes
+
+    async def _apply_one(self, action: Action) -> None:
+        match action:
+            case SetPeers() | AdvertiseRoutes() | WithdrawRoutes():
+                await self.sidecar.apply(action)
+            case AddVirtualLink() | SetDevconf() | PutAddresses() | RemoveAddresses() | PutRoute() | RemoveRoute():
+                await self.kernel.apply(action)
+            case _:
+                raise AssertionError(f"a pass never plans {action}")
+
+    def _note(self, outcomes: list[Outcome]) -> None:
+        """Log what was done and every failure once, when it begins and when it ends."""
+        failed = {type(o.action).__name__: o.error for o in outcomes if o.error}
+        for name in failed.keys() | self._failed.keys():
+            if failed.get(name) and failed.get(name) != self._failed.get(name):
+                log.warning("action failed", extra=fields(action=name, error=failed[name]))
+            elif name not in failed:
+                log.info("action works again", extra=fields(action=name))
+        self._failed = failed
+        done = [o.action for o in outcomes if not o.error and not isinstance(o.action, SetPeers)]
+        if done:
+            log.info("pass", extra=fields(did=" ".join(_brief(action) for action in done)))
+
+    async def _report(self, wanted: Desired, kernel: ObservedKernel) -> None:
+        errors = [f"{name}: {error}" for name, error in self._failed.items()]
+        links = describe_links(kernel)
+        status = node_status(links, wanted, self.owner.state, self.sidecar.observed(), errors)
+        try:
+            await self.store.write_status(ObjectRef(kind="NodeAnnouncement", name=self.node), status)
+        except StoreError as error:
+            log.warning("status not written", extra=fields(error=error))
+
+    def _no_pass(self, error: Exception) -> None:
+        log.warning("no pass: the kernel could not be read", extra=fields(error=error))
+
+
+def _brief(action: Action) -> str:
+    """An Action in a few words for the log: its kind, and what or how many."""
+    match action:
+        case AdvertiseRoutes() | WithdrawRoutes():
+            return f"{type(action).__name__}({action.peer_address},{len(action.routes)})"
+        case PutAddresses() | RemoveAddresses():
+            return f"{type(action).__name__}({action.ifname},{len(action.addresses)})"
+        case AddVirtualLink() | SetDevconf():
+            return f"{type(action).__name__}({action.ifname})"
+        case PutRoute() | RemoveRoute():
+            return f"{type(action).__name__}({action.route.destination})"
+        case _:
+            return type(action).__name__

@@ -1,0 +1,39 @@
+"""What daemons need of each edge, as protocols: the real edges and the fakes of the tests both fit."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from announcer.core.model import (
+    BgpAction,
+    KernelAction,
+    Link,
+    ObjectRef,
+    ObservedBgp,
+    ObservedKernel,
+    Snapshot,
+    Unknown,
+    WireAction,
+)
+
+
+class Kernel(Protocol):
+    async def read(self) -> ObservedKernel: ...
+    async def apply(self, action: KernelAction) -> None: ...
+    async def watch(self, wake: Callable[[], None]) -> None: ...
+
+
+class Wire(Protocol):
+    def set_links(self, links: Iterable[Link]) -> None: ...
+    async def apply(self, action: WireAction) -> None: ...
+
+
+class Sidecar(Protocol):
+    def observed(self) -> ObservedBgp | Unknown: ...
+    async def apply(self, action: BgpAction) -> None: ...
+    async def run(self) -> None: ...
+
+
+class Store(Protocol):
+    def snapshot(self) -> Snapshot | Unknown: ...
+    async def run(self, wake: Callable[[], None]) -> None: ...
+    async def write_status(self, ref: ObjectRef, status: Mapping[str, object]) -> None: ...
