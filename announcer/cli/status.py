@@ -62,9 +62,8 @@ def _document(found: tuple[Row, ...], snapshot: Snapshot) -> dict[str, object]:
 
 def _table(found: tuple[Row, ...], snapshot: Snapshot) -> str:
     head = ("SERVICE", "ADDRESS", "MODE", "NODES", "VIA", "REASON")
-    lines = [head] + [
-        (r.service, r.address or "-", r.mode or "-", ",".join(r.nodes) or "-", r.via or "-", r.reason) for r in found
-    ]
+    cells = [(r.service, r.address, r.mode, ",".join(r.nodes), r.via, r.reason) for r in found]
+    lines = [head, *(tuple(cell or "-" for cell in line) for line in cells)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     text = "".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines)
     if snapshot.problems:

@@ -50,7 +50,7 @@ def node_status(
     desired: Desired,
     ownership: Ownership,
     bgp: ObservedBgp | Unknown,
-    errors: Sequence[str],
+    errors: Sequence[str] = (),
 ) -> Status:
     """NodeAnnouncement.status: the node's links, what it does about each address, its sessions, what failed."""
     peers = () if isinstance(bgp, Unknown) else bgp.peers

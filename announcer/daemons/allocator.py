@@ -1,4 +1,4 @@
-"""The cluster process: gives every Service its addresses, and tells every object of configuration what is wrong with it.
+"""The cluster process: gives every Service its addresses, and tells every other object what is wrong with it.
 
 One pass = snapshot → allocate → report. The statuses that it wrote are its only memory, and it reads them back.
 """
@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from announcer.core.allocate import CLASSES, Assignment, Decision, allocate
 from announcer.core.model import ObjectRef, Problem, Service, ServiceKey, Snapshot, Unknown
 from announcer.core.report import Status, object_status, service_status
-from announcer.daemons.edges import Store, StoreError
+from announcer.daemons.edges import Store
 from announcer.daemons.loop import Loop, Rhythm
 from announcer.log import fields
+from announcer.store import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -77,14 +78,9 @@ def statuses(snapshot: Snapshot, decisions: Mapping[ServiceKey, Decision]) -> li
         if service.key in decisions
     ]
     found += [(s.ref, {"loadBalancer": {}}) for s in snapshot.services if _has_lost_its_type(s)]
-    kinds = (
-        snapshot.pools,
-        snapshot.agents,
-        snapshot.local_advertisements,
-        snapshot.route_advertisements,
-        snapshot.peers,
-    )
-    refs = {one.ref for kind in kinds for one in kind} | {r for r in snapshot.refused if r.kind != "Service" and r.name}
+    advertisements = (*snapshot.local_advertisements, *snapshot.route_advertisements)
+    refs = {one.ref for one in (*snapshot.pools, *snapshot.agents, *advertisements, *snapshot.peers)}
+    refs |= {ref for ref in snapshot.refused if ref.kind != "Service" and ref.name}
     return found + [(ref, object_status(problems.get(ref, []))) for ref in sorted(refs)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 
 async def run_until_told(work: Callable[[], Awaitable[None]], farewell: Callable[[], Awaitable[None]]) -> None:
-    """Run `work`, which never ends by itself; on SIGTERM or SIGINT cancel it, then `farewell`. Its errors are raised."""
+    """Run `work`, which never ends by itself; SIGTERM and SIGINT cancel it, then comes `farewell`."""
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

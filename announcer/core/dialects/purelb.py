@@ -113,6 +113,8 @@ def _read_pools(local: Fields) -> tuple[AddressRange, ...]:
 
 def _read_pool(item: Fields, family: int | None = None) -> AddressRange | None:
     text, subnet_text, aggregation = item.required("pool"), item.required("subnet"), item.text("aggregation", "default")
+    if not text or not subnet_text:
+        return None
     subnet, found = read_network(subnet_text), read_range(text)
     if subnet is None:
         item.refuse("subnet", subnet_text, "is not a subnet", "write it as 192.0.2.0/24")

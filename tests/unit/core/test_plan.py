@@ -1,0 +1,150 @@
+"""The order of changes, and that nothing is removed because of what isn't known."""
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from announcer.core.desired import Desired
+from announcer.core.model import (
+    GRACEFUL_SHUTDOWN,
+    UNKNOWN,
+    AddVirtualLink,
+    AdvertisedRoute,
+    AdvertiseRoutes,
+    DesiredPeer,
+    IfName,
+    IPNetwork,
+    Link,
+    ObservedBgp,
+    ObservedKernel,
+    ObservedPeer,
+    PutAddresses,
+    PutRoute,
+    RemoveRoute,
+    Route,
+    SetDevconf,
+    SetPeers,
+    WithdrawRoutes,
+)
+from announcer.core.plan import Pace, Plan, plan
+from tests.builders import held, ip, kernel, net, route
+
+TOR = ip("10.111.111.254")
+NET, HOST = net("10.113.113.0/24"), net("10.113.113.100/32")
+VIRTUAL = ip("10.113.113.100")
+KEEP = SetPeers(peers=())
+WANTED = Desired(addresses=frozenset({VIRTUAL}), bgp={TOR: {NET: Route(prefix=NET)}})
+LB0 = Link(ifname=IfName("kube-lb0"), ifindex=9, lladdr="02:00:00:00:00:99", kind="bridge")
+
+
+PEER = DesiredPeer(
+    name="tor", my_asn=64512, peer_asn=64513, peer_address=TOR, local_address=TOR, router_id=IPv4Address("10.111.111.2")
+)
+
+
+def with_link(seen: ObservedKernel) -> ObservedKernel:
+    return replace(seen, links=(*seen.links, LB0))
+
+
+def tor(
+    *routes: Route, since: float = 0.0, is_established: bool = True, pending: frozenset[IPNetwork] = frozenset()
+) -> ObservedBgp:
+    table = {r.prefix: AdvertisedRoute(route=r, since=since) for r in routes}
+    return ObservedBgp(
+        peers=(ObservedPeer(peer_address=TOR, is_established=is_established, routes=table, pending=pending),)
+    )
+
+
+def make(wanted: Desired, seen: ObservedKernel, bgp: ObservedBgp, now: float = 100.0) -> Plan:
+    return plan(wanted, seen, bgp, now, Pace())
+
+
+def test_plan_makes_ready_before_it_attracts() -> None:
+    devconf = SetDevconf(ifname=IfName("eth0"), arp_ignore=1)
+    unreachable = route("10.113.113.0/24", "eth0", protocol=201)
+    wanted = replace(WANTED, devconf=(devconf,), routes=frozenset({unreachable}))
+    assert make(wanted, kernel(), tor()).actions == (
+        AddVirtualLink(ifname=IfName("kube-lb0")),
+        devconf,
+        PutAddresses(ifname=IfName("kube-lb0"), addresses=(VIRTUAL,)),
+        PutRoute(route=unreachable),
+        KEEP,
+        AdvertiseRoutes(peer_address=TOR, routes=(Route(prefix=NET),)),
+    )
+
+
+def test_plan_does_nothing_when_all_is_there() -> None:
+    seen = with_link(kernel(addresses=[held(str(VIRTUAL))]))
+    assert make(WANTED, seen, tor(Route(prefix=NET))) == Plan(actions=(KEEP,))
+
+
+def test_plan_puts_an_address_back_that_the_kernel_would_remove() -> None:
+    seen = with_link(kernel(addresses=[held(str(VIRTUAL), valid_seconds=20)]))
+    assert PutAddresses(ifname=LB0.ifname, addresses=(VIRTUAL,)) in make(WANTED, seen, tor(Route(prefix=NET))).actions
+
+
+def test_plan_sets_a_link_up_that_somebody_set_down() -> None:
+    seen = replace(kernel(), links=(*kernel().links, replace(LB0, is_up=False)))
+    assert make(WANTED, seen, tor()).actions[0] == AddVirtualLink(ifname=LB0.ifname)
+
+
+def test_plan_drains_then_withdraws_then_lets_the_address_go() -> None:
+    old = Route(prefix=HOST)
+    draining = replace(old, communities=frozenset({GRACEFUL_SHUTDOWN}))
+    seen = with_link(kernel(addresses=[held(str(VIRTUAL))]))
+    gone = replace(Desired(), bgp={TOR: {}})
+    first = make(gone, seen, tor(old))
+    assert first == Plan(actions=(KEEP, AdvertiseRoutes(peer_address=TOR, routes=(draining,))), again_in=1.0)
+    assert make(gone, seen, tor(draining, since=99.5)) == Plan(actions=(KEEP,), again_in=0.5)
+    second = make(gone, seen, tor(draining, since=99.0))
+    assert second.actions == (KEEP, WithdrawRoutes(peer_address=TOR, routes=(draining,)))
+    third = make(gone, seen, tor())
+    assert third.actions == (KEEP, PutAddresses(ifname=LB0.ifname, addresses=(VIRTUAL,), valid_seconds=30))
+
+
+def test_plan_lets_an_address_go_under_an_aggregate_that_stays() -> None:
+    stays = replace(WANTED, addresses=frozenset())
+    seen = with_link(kernel(addresses=[held(str(VIRTUAL))]))
+    actions = make(stays, seen, tor(Route(prefix=NET))).actions
+    assert actions == (KEEP, PutAddresses(ifname=LB0.ifname, addresses=(VIRTUAL,), valid_seconds=30))
+
+
+def test_plan_takes_a_draining_route_back_that_is_wanted_again() -> None:
+    draining = Route(prefix=NET, communities=frozenset({GRACEFUL_SHUTDOWN}))
+    actions = make(WANTED, with_link(kernel(addresses=[held(str(VIRTUAL))])), tor(draining)).actions
+    assert actions == (KEEP, AdvertiseRoutes(peer_address=TOR, routes=(Route(prefix=NET),)))
+
+
+def test_plan_writes_nothing_to_a_session_that_is_down_or_a_route_in_flight() -> None:
+    seen = with_link(kernel(addresses=[held(str(VIRTUAL))]))
+    assert make(WANTED, seen, tor(is_established=False)).actions == (KEEP,)
+    assert make(WANTED, seen, tor(pending=frozenset({NET}))).actions == (KEEP,)
+
+
+def test_plan_removes_nothing_while_the_sidecar_is_silent() -> None:
+    leftovers = with_link(kernel(addresses=[held("10.113.113.9")], routes=[route("10.8.0.0/24", "eth1", protocol=201)]))
+    silent = plan(replace(WANTED, peers=(PEER,)), leftovers, UNKNOWN, 0.0, Pace()).actions
+    assert not any(isinstance(a, RemoveRoute) or (isinstance(a, PutAddresses) and a.valid_seconds) for a in silent)
+
+
+def test_plan_removes_leftover_routes_of_ours_only() -> None:
+    ours, theirs = route("10.8.0.0/24", "eth1", protocol=201), route("10.7.0.0/24", "eth1", protocol=4)
+    actions = make(Desired(), kernel(routes=[ours, theirs]), ObservedBgp()).actions
+    assert actions == (KEEP, RemoveRoute(route=ours))
+
+
+def test_plan_never_names_an_address_without_our_mark() -> None:
+    seen = with_link(kernel(addresses=[held("10.113.113.9", protocol=0)]))
+    assert make(Desired(), seen, ObservedBgp()).actions == (KEEP,)
+
+
+def test_plan_keeps_address_and_route_of_what_cannot_be_judged() -> None:
+    seen = with_link(kernel(addresses=[held(str(VIRTUAL))], routes=[route("10.113.113.0/24", "eth1", protocol=201)]))
+    unsure = Desired(keep=frozenset({VIRTUAL}), bgp={TOR: {}})
+    assert make(unsure, seen, tor(Route(prefix=NET))).actions == (KEEP,)
+
+
+def test_plan_takes_no_peer_away_while_one_cannot_be_understood() -> None:
+    unsure = replace(WANTED, are_peers_known=False, peers=())
+    assert KEEP not in make(unsure, kernel(), tor()).actions
+    assert plan(unsure, kernel(), UNKNOWN, 0.0, Pace()).actions[-1] != KEEP
+    assert KEEP in make(unsure, kernel(), ObservedBgp()).actions
