@@ -29,7 +29,7 @@ def services(draw: st.DrawFn, *, most: int = 8) -> list[Raw]:
 
 @st.composite
 def _service(draw: st.DrawFn, name: str) -> Raw:
-    spec = draw(
+    spec: Raw = draw(
         st.fixed_dictionaries(
             {},
             optional={

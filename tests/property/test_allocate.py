@@ -13,7 +13,7 @@ from tests.property.strategies import POOLS, services
 
 
 def decide(objects: list[Raw]) -> Mapping[str, Decision]:
-    return allocate(assemble(parsed(*objects)))
+    return {str(key): decision for key, decision in allocate(assemble(parsed(*objects))).items()}
 
 
 def written_back(objects: list[Raw]) -> list[Raw]:

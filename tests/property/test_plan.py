@@ -15,6 +15,7 @@ from announcer.core.model import (
     AdvertisedRoute,
     AdvertiseRoutes,
     IfName,
+    KernelRoute,
     Link,
     LinkAddress,
     NodeName,
@@ -123,10 +124,8 @@ def check_advertised(seen: ObservedKernel, bgp: ObservedBgp, found: Desired) -> 
 
 
 @given(clusters(), st.builds(world, LEFTOVERS, ROUTES))
-def test_applying_the_plan_gives_what_is_desired(
-    objects: list[Raw], addresses: list[LinkAddress], routes: list[KernelRoute]
-) -> None:
-    found, seen, bgp = settle(objects, world(addresses, routes))
+def test_applying_the_plan_gives_what_is_desired(objects: list[Raw], seen: ObservedKernel) -> None:
+    found, seen, bgp = settle(objects, seen)
     lasting = {a.address for a in seen.addresses if a.is_ours and a.valid_seconds is None}
     assert lasting - found.keep == found.addresses - found.keep
     assert {r for r in seen.routes if r.is_ours} == found.routes
@@ -141,10 +140,7 @@ def test_equal_states_give_nothing(objects: list[Raw], seen: ObservedKernel) -> 
 
 
 @given(clusters(), st.builds(world, LEFTOVERS, ROUTES))
-def test_nothing_without_our_mark_is_named(
-    objects: list[Raw], addresses: list[LinkAddress], routes: list[KernelRoute]
-) -> None:
-    seen = world(addresses, routes)
+def test_nothing_without_our_mark_is_named(objects: list[Raw], seen: ObservedKernel) -> None:
     found = wanted(objects, seen)
     foreign = {a.address for a in seen.addresses if not a.is_ours}
     for action in plan(found, seen, up(found), 0.0, Pace()).actions:

@@ -9,7 +9,7 @@ from announcer.core.model import Reason
 from tests.builders import group, ip, metallb, service, snapshot
 
 SMALL = group("small", "10.113.113.1-10.113.113.2")
-DUAL = {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6", "IPv4"]}
+DUAL: dict[str, Any] = {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6", "IPv4"]}
 
 
 def decide(*objects: dict[str, Any]) -> dict[str, Decision]:

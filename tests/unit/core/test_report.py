@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,8 @@ def told(
 ) -> tuple[str, str]:
     table = {TOR: {NET: Route(prefix=NET)}}
     wanted = Desired(placements=(placement,), bgp=table, node_lladdrs=frozenset({"02:00:00:00:00:03"}))
-    (one,) = node_status((), wanted, ownership, bgp)["addresses"]  # type: ignore[misc]
+    status: Any = node_status((), wanted, ownership, bgp)
+    (one,) = status["addresses"]
     return one["reason"], one["message"]
 
 
