@@ -1,0 +1,264 @@
+"""What one node should have, from the snapshot and its own links; every node computes the same about all others.
+
+| pool | and | then |
+|---|---|---|
+| auto, no advertisement names it | some eligible node has the subnet on its local link | local there |
+| auto | nobody has, and extlbint is a real link of some node | local on that link, with a return route |
+| auto | nobody has | virtual |
+| local, L2Advertisement | | local |
+| remote, BGPAdvertisement | | virtual; beside local where both are said |
+
+An eligible node is not excluded, has its network, and for policy Local has a usable endpoint. What can't be decided
+because an object can't be understood ends in `keep`: whatever stands on the node for it stays.
+"""
+
+from collections.abc import Mapping
+from ipaddress import ip_network
+
+from announcer.core.allocate import CLASSES, pool_of
+from announcer.core.desired.values import Candidacy as Candidacy
+from announcer.core.desired.values import Desired as Desired
+from announcer.core.desired.values import Mode as Mode
+from announcer.core.desired.values import Placement as Placement
+from announcer.core.desired.view import View, is_within, only_some, selects, selects_pool
+from announcer.core.desired.view import describe_links as describe_links
+from announcer.core.elect import elect
+from announcer.core.model import (
+    PROTOCOL,
+    UNKNOWN,
+    AddressRange,
+    Announce,
+    IfName,
+    IPAddress,
+    IPNetwork,
+    KernelRoute,
+    LinkReport,
+    NodeName,
+    ObjectRef,
+    ObservedKernel,
+    Pool,
+    Reason,
+    Route,
+    RouteAdvertisement,
+    RouteKind,
+    Service,
+    SetDevconf,
+    Snapshot,
+    TrafficPolicy,
+    Unknown,
+)
+
+UNREACHABLE_METRIC = 2**30
+"""Of the route that ends what an aggregate draws in for nobody: any real route must win over it."""
+
+
+def desired(snapshot: Snapshot, node: NodeName, kernel: ObservedKernel) -> Desired | Unknown:
+    """UNKNOWN while the snapshot doesn't know this node: without it, nobody can say what the node is not to have."""
+    own = next((n for n in snapshot.nodes if n.name == node), None)
+    if own is None:
+        return UNKNOWN
+    return _Decision(View(snapshot, own, kernel)).decide()
+
+
+class _Decision:
+    """One computation of `desired`: its parts as they come together."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.placements: list[Placement] = []
+        self.candidacies: list[Candidacy] = []
+        self.addresses: set[IPAddress] = set()
+        self.routes: set[KernelRoute] = set()
+        self.bgp: dict[IPAddress, dict[IPNetwork, Route]] = {peer.peer_address: {} for peer in view.peers}
+        self.keep = set(view.snapshot.in_use)
+
+    def decide(self) -> Desired:
+        for service in self.view.snapshot.services:
+            if service.is_load_balancer and service.load_balancer_class in CLASSES:
+                self._place_service(service)
+        return Desired(
+            virtual_link=self.view.virtual_link(),
+            addresses=frozenset(self.addresses),
+            candidacies=tuple(self.candidacies),
+            routes=frozenset(self.routes),
+            devconf=self._devconf(),
+            peers=tuple(sorted(self.view.peers, key=lambda p: (p.peer_address.version, p.peer_address))),
+            are_peers_known="BGPPeer" not in self.view.broken,
+            bgp=self.bgp,
+            keep=frozenset(self.keep),
+            placements=tuple(self.placements),
+            node_lladdrs=frozenset(link.lladdr for links in self.view.links.values() for link in links),
+        )
+
+    # -- one Service ---------------------------------------------------------------------------------------------
+
+    def _place_service(self, service: Service) -> None:
+        if not service.status_addresses:
+            self._note(service, None, None, reason=Reason.NO_ADDRESS)
+        for address in service.status_addresses:
+            home = pool_of(address, self.view.snapshot.pools)
+            if home is None:
+                if self.view.broken & {"ServiceGroup", "IPAddressPool"}:
+                    self.keep.add(address)
+                self._note(service, address, None, reason=Reason.POOL_UNKNOWN)
+            else:
+                self._place(service, address, *home)
+
+    def _place(self, service: Service, address: IPAddress, pool: Pool, found: AddressRange) -> None:
+        local_ads = [a for a in self.view.snapshot.local_advertisements if selects_pool(a, pool)]
+        route_ads = [a for a in self.view.snapshot.route_advertisements if selects_pool(a, pool)]
+        named_local = [a for a in local_ads if pool.name in a.pools]
+        named_routes = [a for a in route_ads if pool.name in a.pools]
+        announce = pool.announce
+        if announce is Announce.AUTO and (named_local or named_routes):
+            local_ads, route_ads, announce = named_local, named_routes, Announce.ADVERTISEMENTS
+        eligible = self.view.eligible(service)
+        match announce:
+            case Announce.AUTO:
+                local = self.view.links_by_subnet(eligible, address) or self.view.links_by_name(eligible)
+                is_virtual = not local
+            case Announce.LOCAL:
+                local, is_virtual = self.view.links_by_subnet(eligible, address), False
+            case Announce.REMOTE:
+                local, is_virtual = {}, True
+            case Announce.ADVERTISEMENTS:
+                local, is_virtual = self.view.links_by_advertisement(eligible, address, local_ads), bool(route_ads)
+                if not local_ads and not route_ads:
+                    self._refuse_unadvertised(service, address)
+                    return
+        if not is_virtual or local or (local_ads and announce is Announce.ADVERTISEMENTS):
+            self._place_local(service, address, found, local)
+        if is_virtual:
+            self._place_virtual(service, address, found, route_ads, needs_one=announce is Announce.ADVERTISEMENTS)
+
+    def _refuse_unadvertised(self, service: Service, address: IPAddress) -> None:
+        if self.view.broken & {"L2Advertisement", "BGPAdvertisement"}:
+            self.keep.add(address)
+        self._note(service, address, None, reason=Reason.NO_ADVERTISEMENT)
+
+    def _note(
+        self,
+        service: Service,
+        address: IPAddress | None,
+        mode: Mode | None,
+        *,
+        reason: Reason | None = None,
+        ifname: IfName | None = None,
+        prefix: IPNetwork | None = None,
+    ) -> None:
+        self.placements.append(
+            Placement(service=service.key, address=address, mode=mode, ifname=ifname, prefix=prefix, reason=reason)
+        )
+
+    # -- local ---------------------------------------------------------------------------------------------------
+
+    def _place_local(
+        self,
+        service: Service,
+        address: IPAddress,
+        found: AddressRange,
+        links: Mapping[NodeName, tuple[LinkReport, ...]],
+    ) -> None:
+        live = only_some({node: tuple(ln for ln in on if ln.has_carrier) for node, on in links.items()})
+        mine = live.get(self.view.own.name, ())
+        if not mine:
+            reason = self.view.why_not_eligible(service) or (
+                Reason.NO_CARRIER if self.view.own.name in links else Reason.NO_LINK
+            )
+            self._note(service, address, Mode.LOCAL, reason=reason)
+            return
+        order = elect(live, service.status_addresses[0])
+        rivals = frozenset(link.lladdr for on in live.values() for link in on)
+        self.addresses.add(address)
+        for link in mine:
+            position = order.index(self.view.own.name)
+            self.candidacies.append(
+                Candidacy(address=address, ifname=link.ifname, position=position, candidates=order, rivals=rivals)
+            )
+            self._note(service, address, Mode.LOCAL, ifname=link.ifname)
+            self._return_route(link, address, found)
+
+    def _return_route(self, link: LinkReport, address: IPAddress, found: AddressRange) -> None:
+        if found.subnet is None or is_within(address, link.subnets + link.on_link):
+            return
+        source = self.view.source(address.version)
+        self.routes.add(
+            KernelRoute(
+                destination=found.subnet, kind=RouteKind.UNICAST, ifname=link.ifname, prefsrc=source, protocol=PROTOCOL
+            )
+        )
+
+    # -- virtual -------------------------------------------------------------------------------------------------
+
+    def _place_virtual(
+        self,
+        service: Service,
+        address: IPAddress,
+        found: AddressRange,
+        ads: list[RouteAdvertisement],
+        *,
+        needs_one: bool,
+    ) -> None:
+        mine = [ad for ad in ads if selects(ad.node_selectors, self.view.own.labels)]
+        reason = self.view.why_not_eligible(service)
+        if reason is None and needs_one and not mine:
+            reason = Reason.NODE_NOT_SELECTED
+        if reason is not None:
+            self._note(service, address, Mode.VIRTUAL, reason=reason)
+            return
+        self.addresses.add(address)
+        named = RouteAdvertisement(ref=ObjectRef(kind="", name=""))
+        prefixes = sorted({self._advertise(service, address, found, ad) for ad in mine or [named]}, key=str)
+        reason = None if self.view.peers else Reason.NO_PEER
+        self._note(service, address, Mode.VIRTUAL, ifname=self.view.virtual_link(), prefix=prefixes[0], reason=reason)
+
+    def _advertise(
+        self, service: Service, address: IPAddress, found: AddressRange, ad: RouteAdvertisement
+    ) -> IPNetwork:
+        """One route for one advertisement, to each of its peers of the address's family."""
+        length = ad.aggregation if address.version == 4 else ad.aggregation_v6
+        if length == address.max_prefixlen and found.aggregation is not None:
+            length = found.aggregation
+        if service.traffic_policy is TrafficPolicy.LOCAL:  # an aggregate would draw traffic to nodes without endpoints
+            length = address.max_prefixlen
+        prefix = ip_network((address, length), strict=False)
+        if length < address.max_prefixlen:
+            self.routes.add(
+                KernelRoute(
+                    destination=prefix, kind=RouteKind.UNREACHABLE, metric=UNREACHABLE_METRIC, protocol=PROTOCOL
+                )
+            )
+        for peer in self.view.peers:
+            if peer.peer_address.version == address.version and (not ad.peers or peer.name in ad.peers):
+                local_pref = ad.local_pref if peer.my_asn == peer.peer_asn else None  # RFC 4271 §5.1.5: iBGP only
+                old = self.bgp[peer.peer_address].get(prefix)
+                communities = ad.communities | (old.communities if old else frozenset())
+                self.bgp[peer.peer_address][prefix] = Route(
+                    prefix=prefix, local_pref=(old.local_pref if old else None) or local_pref, communities=communities
+                )
+        return prefix
+
+    # -- the node ------------------------------------------------------------------------------------------------
+
+    def _devconf(self) -> tuple[SetDevconf, ...]:
+        """Answer ARP only for a link's own addresses, and never ask with one of ours; strict rp_filter becomes loose
+        where a local address has no subnet of its own on the link. Values that are already stricter stay.
+        """
+        if not self.addresses:
+            return ()
+        strays = {r.ifname for r in self.routes if r.ifname}
+        wanted = []
+        for link in self.view.kernel.links:
+            mine, everywhere = link.devconf, self.view.kernel.devconf_all
+            if mine is None or link.ifname not in {report.ifname for report in self.view.links[self.view.own.name]}:
+                continue
+            is_strict = max(mine.rp_filter, everywhere.rp_filter) == 1
+            change = SetDevconf(
+                ifname=link.ifname,
+                arp_ignore=1 if max(mine.arp_ignore, everywhere.arp_ignore) < 1 else None,
+                arp_announce=2 if max(mine.arp_announce, everywhere.arp_announce) < 2 else None,
+                rp_filter=2 if is_strict and link.ifname in strays else None,
+            )
+            if change != SetDevconf(ifname=link.ifname):
+                wanted.append(change)
+        return tuple(wanted)

@@ -1,0 +1,64 @@
+"""The parts of `Desired`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from announcer.core.model import (
+    VIRTUAL_IFNAME,
+    DesiredPeer,
+    IfName,
+    IPAddress,
+    IPNetwork,
+    KernelRoute,
+    NodeName,
+    Reason,
+    Route,
+    ServiceKey,
+    SetDevconf,
+)
+
+
+class Mode(Enum):
+    LOCAL = "local"
+    VIRTUAL = "virtual"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidacy:
+    """This node may hold `address` on `ifname`. `position` counts from 0; `rivals` are the MACs of all candidates."""
+
+    address: IPAddress
+    ifname: IfName
+    position: int
+    candidates: tuple[NodeName, ...]
+    rivals: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where an address of a Service goes on this node, or why it doesn't. `mode` is None where nothing was decided."""
+
+    service: ServiceKey
+    address: IPAddress | None
+    mode: Mode | None
+    ifname: IfName | None = None
+    prefix: IPNetwork | None = None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """`addresses` belong on `virtual_link` for ever; `routes` in the kernel; `bgp` per peer address and prefix."""
+
+    virtual_link: IfName = VIRTUAL_IFNAME
+    addresses: frozenset[IPAddress] = frozenset()
+    candidacies: tuple[Candidacy, ...] = ()
+    routes: frozenset[KernelRoute] = frozenset()
+    devconf: tuple[SetDevconf, ...] = ()
+    peers: tuple[DesiredPeer, ...] = ()
+    are_peers_known: bool = True
+    bgp: Mapping[IPAddress, Mapping[IPNetwork, Route]] = field(default_factory=dict)
+    keep: frozenset[IPAddress] = frozenset()
+    placements: tuple[Placement, ...] = ()
+    node_lladdrs: frozenset[str] = frozenset()

@@ -1,0 +1,227 @@
+"""The snapshot as one node sees it: indexed once, with the questions that placing an address asks.
+
+Every answer about another node comes from that node's own report and labels, so that all nodes answer alike.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, ip_network
+
+from announcer.core.model import (
+    VIRTUAL_IFNAME,
+    DesiredPeer,
+    IfName,
+    IPAddress,
+    IPNetwork,
+    LinkReport,
+    LocalAdvertisement,
+    Node,
+    NodeAgentConfig,
+    NodeName,
+    ObjectRef,
+    ObservedKernel,
+    Peer,
+    Pool,
+    Reason,
+    RouteAdvertisement,
+    Scope,
+    Selector,
+    Service,
+    ServiceKey,
+    Snapshot,
+    TrafficPolicy,
+)
+
+NOT_REAL = re.compile(r"lo|(docker|cbr|dummy|virbr|lxcbr|veth|cali|tunl|flannel|kube-|cni|nodelocaldns|lxc).*")
+"""Links that never carry a local address: MetalLB's default list of what L2 leaves alone."""
+
+
+def describe_links(kernel: ObservedKernel) -> tuple[LinkReport, ...]:
+    """The node's own real links, as its NodeAnnouncement reports them: sorted by name."""
+    real = [
+        link
+        for link in kernel.links
+        if link.is_ethernet and not link.is_enslaved and link.kind != "dummy" and not NOT_REAL.fullmatch(link.ifname)
+    ]
+    everywhere = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+    return tuple(
+        LinkReport(
+            ifname=link.ifname,
+            lladdr=link.lladdr,
+            subnets=_subnets(kernel, link.ifname),
+            default_for=frozenset(
+                r.destination.version for r in kernel.routes if r.ifname == link.ifname and r.destination in everywhere
+            ),
+            on_link=tuple(
+                sorted(
+                    (
+                        r.destination
+                        for r in kernel.routes
+                        if r.ifname == link.ifname and not r.gateway and not r.is_ours
+                    ),
+                    key=str,
+                )
+            ),
+            has_carrier=link.has_carrier,
+        )
+        for link in sorted(real, key=lambda link: link.ifname)
+    )
+
+
+class View:
+    """Snapshot and kernel of one node. `links` are each node's real links, its own read from the kernel."""
+
+    def __init__(self, snapshot: Snapshot, own: Node, kernel: ObservedKernel) -> None:
+        self.snapshot, self.own, self.kernel = snapshot, own, kernel
+        self.links = {r.node: r.links for r in snapshot.reports} | {own.name: describe_links(kernel)}
+        self.config = {n.name: _config_of(n, snapshot.agents) for n in snapshot.nodes}
+        self.in_service = tuple(n for n in snapshot.nodes if not n.excluded and not n.network_unavailable)
+        self.endpoints = _usable_endpoints(snapshot)
+        self.broken = {ref.kind for ref in snapshot.refused}
+        self.peers = tuple(p for p in map(self.peer, snapshot.peers) if p)
+
+    def eligible(self, service: Service) -> tuple[NodeName, ...]:
+        nodes = self.endpoints.get(service.key, frozenset())
+        if not nodes:
+            return ()
+        is_local = service.traffic_policy is TrafficPolicy.LOCAL
+        return tuple(n.name for n in self.in_service if not is_local or n.name in nodes)
+
+    def why_not_eligible(self, service: Service) -> Reason | None:
+        nodes = self.endpoints.get(service.key, frozenset())
+        if self.own.excluded:
+            return Reason.NODE_EXCLUDED
+        if self.own.network_unavailable:
+            return Reason.NODE_NETWORK_UNAVAILABLE
+        if not nodes:
+            return Reason.NO_ENDPOINTS
+        if service.traffic_policy is TrafficPolicy.LOCAL and self.own.name not in nodes:
+            return Reason.NO_LOCAL_ENDPOINTS
+        return None
+
+    def links_by_subnet(self, nodes: Iterable[NodeName], address: IPAddress) -> dict[NodeName, tuple[LinkReport, ...]]:
+        return only_some(
+            {
+                node: tuple(
+                    link
+                    for link in self.links.get(node, ())
+                    if _is_local_link(link, self.config[node], address) and is_within(address, link.subnets)
+                )
+                for node in nodes
+            }
+        )
+
+    def links_by_name(self, nodes: Iterable[NodeName]) -> dict[NodeName, tuple[LinkReport, ...]]:
+        """extlbint as a real link: the nodes that have one of that name."""
+        return only_some(
+            {
+                node: tuple(link for link in self.links.get(node, ()) if link.ifname == self.config[node].external_link)
+                for node in nodes
+            }
+        )
+
+    def links_by_advertisement(
+        self, nodes: Iterable[NodeName], address: IPAddress, ads: Iterable[LocalAdvertisement]
+    ) -> dict[NodeName, tuple[LinkReport, ...]]:
+        """Named links; else those that reach the address without a gateway; else, as MetalLB does, all of them."""
+        labels = {n.name: n.labels for n in self.snapshot.nodes}
+        found: dict[NodeName, tuple[LinkReport, ...]] = {}
+        for node in nodes:
+            mine = [ad for ad in ads if selects(ad.node_selectors, labels[node])]
+            links = self.links.get(node, ()) if mine else ()
+            names = frozenset[IfName]().union(*(ad.links for ad in mine))
+            if mine and all(ad.links for ad in mine):
+                found[node] = tuple(link for link in links if link.ifname in names)
+            else:
+                found[node] = tuple(link for link in links if is_within(address, link.subnets + link.on_link)) or links
+        return only_some(found)
+
+    def source(self, version: int) -> IPAddress | None:
+        """The node's own address of a family: what replies that start here carry. None where it has none."""
+        ours = {a.address for a in self.kernel.addresses if not a.is_ours and a.scope is Scope.GLOBAL}
+        known = [a for a in self.own.internal_addresses if a in ours]
+        return min((a for a in known or sorted(ours, key=str) if a.version == version), default=None, key=str)
+
+    def towards(self, peer: IPAddress) -> IPAddress | None:
+        """The node's address in the peer's subnet, else its own address: what the session and the next hop use."""
+        for a in sorted(self.kernel.addresses, key=lambda a: str(a.address)):
+            near = not a.is_ours and a.scope is Scope.GLOBAL and a.address.version == peer.version
+            if near and peer in ip_network((a.address, a.prefixlen), strict=False):
+                return a.address
+        return self.source(peer.version)
+
+    def peer(self, peer: Peer) -> DesiredPeer | None:
+        if not selects(peer.node_selectors, self.own.labels):
+            return None
+        local = peer.source_address or self.towards(peer.peer_address)
+        v4 = self.source(4)
+        router_id = peer.router_id or (v4 if isinstance(v4, IPv4Address) else None)
+        if local is None or router_id is None:
+            return None
+        return DesiredPeer(
+            name=peer.ref.name,
+            my_asn=peer.my_asn,
+            peer_asn=peer.peer_asn,
+            peer_address=peer.peer_address,
+            local_address=local,
+            router_id=router_id,
+            peer_port=peer.peer_port,
+            hold_time_seconds=peer.hold_time_seconds,
+            ebgp_multihop=peer.ebgp_multihop,
+        )
+
+    def virtual_link(self) -> IfName:
+        """extlbint, unless some node has a real link of that name: then that one is not to be created."""
+        name = self.config[self.own.name].external_link
+        real = {link.ifname for links in self.links.values() for link in links}
+        return VIRTUAL_IFNAME if name in real else name
+
+
+def _subnets(kernel: ObservedKernel, ifname: IfName) -> tuple[IPNetwork, ...]:
+    mine = (a for a in kernel.addresses if a.ifname == ifname and not a.is_ours and a.scope is Scope.GLOBAL)
+    return tuple(sorted({ip_network((a.address, a.prefixlen), strict=False) for a in mine}, key=str))
+
+
+def selects_pool(ad: LocalAdvertisement | RouteAdvertisement, pool: Pool) -> bool:
+    if not ad.pools and not ad.pool_selectors:
+        return True
+    return pool.name in ad.pools or any(s.selects(pool.labels) for s in ad.pool_selectors)
+
+
+def selects(selectors: tuple[Selector, ...], labels: Mapping[str, str]) -> bool:
+    return not selectors or any(selector.selects(labels) for selector in selectors)
+
+
+def only_some(found: Mapping[NodeName, tuple[LinkReport, ...]]) -> dict[NodeName, tuple[LinkReport, ...]]:
+    return {node: links for node, links in found.items() if links}
+
+
+def is_within(address: IPAddress, networks: Iterable[IPNetwork]) -> bool:
+    return any(address in network for network in networks)
+
+
+def _is_local_link(link: LinkReport, config: NodeAgentConfig, address: IPAddress) -> bool:
+    """PureLB's localint: `default` is the link of the default route, anything else an unanchored expression."""
+    if config.local_link == "default":
+        return address.version in link.default_for or (not link.default_for.isdisjoint({4, 6}))
+    return re.search(config.local_link, link.ifname) is not None
+
+
+def _config_of(node: Node, agents: tuple[NodeAgentConfig, ...]) -> NodeAgentConfig:
+    """The first that selects the node, those with a selector before catch-alls, then by namespace and name."""
+    mine = [agent for agent in agents if agent.node_selector.selects(node.labels)]
+    default = NodeAgentConfig(ref=ObjectRef(kind="LBNodeAgent", name="built-in"))
+    return min(mine, key=lambda agent: (not agent.node_selector.requirements, agent.ref), default=default)
+
+
+def _usable_endpoints(snapshot: Snapshot) -> Mapping[ServiceKey, frozenset[NodeName | None]]:
+    """Nodes with a ready endpoint; where the Service has none, nodes with one that serves while it terminates."""
+    ready: dict[ServiceKey, set[NodeName | None]] = {}
+    ending: dict[ServiceKey, set[NodeName | None]] = {}
+    for found in snapshot.endpoint_slices:
+        for endpoint in found.endpoints:
+            if endpoint.ready:
+                ready.setdefault(found.service, set()).add(endpoint.node)
+            elif endpoint.serving and endpoint.terminating:
+                ending.setdefault(found.service, set()).add(endpoint.node)
+    return {key: frozenset(nodes) for key, nodes in (ending | ready).items()}
