@@ -41,7 +41,8 @@ def describe_links(kernel: ObservedKernel) -> tuple[LinkReport, ...]:
     real = [
         link
         for link in kernel.links
-        if link.is_ethernet and not link.is_enslaved and link.kind != "dummy" and not NOT_REAL.fullmatch(link.ifname)
+        if link.is_ethernet and not link.is_ours and not link.is_enslaved and link.kind != "dummy"
+        if not NOT_REAL.fullmatch(link.ifname)
     ]
     everywhere = (ip_network("0.0.0.0/0"), ip_network("::/0"))
     return tuple(

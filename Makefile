@@ -1,0 +1,57 @@
+# announcer: the same targets for people and for CI. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+MANIFESTS ?= purelb
+PYTEST_ARGS ?=
+BIN := .venv/bin
+PURE := $(wildcard tests/unit tests/property)
+REAL := $(wildcard tests/contract tests/integration tests/e2e)
+CODE := announcer $(wildcard exabgp bench) lab tests
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: lab
+lab: setup ## build or repair the lab, apply MANIFESTS=purelb|metallb, check its promises (needs root)
+	@$(BIN)/python -m lab up --manifests $(MANIFESTS)
+
+.PHONY: lab-check
+lab-check: ## check the promises of the running lab again (needs root)
+	@$(BIN)/python -m lab check
+
+.PHONY: lab-down
+lab-down: ## remove every trace of the lab (needs root)
+	@$(BIN)/python -m lab down
+
+.PHONY: test
+test: setup lint ## install what is missing and run every check and test (needs root)
+	$(BIN)/pytest $(PURE) $(REAL) $(PYTEST_ARGS)
+
+.PHONY: check
+check: venv lint ## lint, types, import contracts, unit and property tests (no root, under a minute)
+	$(BIN)/pytest $(PURE) $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(CODE)
+	$(BIN)/lint-imports
+
+.PHONY: test-netns
+test-netns: setup ## tests that make network namespaces of their own (needs root)
+	$(BIN)/pytest -m netns $(PYTEST_ARGS)
+
+.PHONY: test-e2e
+test-e2e: setup ## tests that run the product against real ExaBGP, FRR and kernels (needs root)
+	$(BIN)/pytest -m e2e $(PYTEST_ARGS)
+
+.PHONY: setup
+setup: ## install the system packages and the virtual environment where they are missing
+	@lab/setup.sh
+
+.PHONY: venv
+venv: ## make or update .venv only
+	@lab/setup.sh venv

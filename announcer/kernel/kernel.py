@@ -1,0 +1,216 @@
+"""Reading the kernel whole, carrying out one Action at a time, and waking whoever waits when anything changes.
+
+Success of a change is what the kernel acknowledges, and for devconf what it shows afterwards. Nothing without our
+mark is removed: addresses are looked at first, routes are matched by protocol.
+"""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self, assert_never
+
+from pyroute2 import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from announcer.core.model import (
+    PROTOCOL,
+    AddVirtualLink,
+    IfName,
+    KernelAction,
+    KernelRoute,
+    LinkAddress,
+    ObservedKernel,
+    PutAddresses,
+    PutRoute,
+    RemoveAddresses,
+    RemoveRoute,
+    RouteKind,
+    SetDevconf,
+)
+from announcer.kernel import addresses, links, routes
+from announcer.kernel.channel import Channel
+from announcer.kernel.errors import KernelError, RefusedError
+
+log = logging.getLogger(__name__)
+GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # RTMGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE
+REOPEN_SECONDS = 1.0
+
+
+class Kernel:
+    """`async with Kernel() as kernel:`. Calls may overlap."""
+
+    def __init__(self, *, timeout_seconds: float = 5.0) -> None:
+        self._timeout = timeout_seconds
+        self._route_socket: Any = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._drop()
+
+    async def read(self) -> ObservedKernel:
+        """One complete dump. Raises KernelError when it isn't complete: then nothing is known."""
+        found_links = tuple(links.read(message) for message in await self._ask("get_links"))
+        ifnames = {link.ifindex: link.ifname for link in found_links}
+        found_routes = [routes.read(m, ifnames) for m in await self._ask("get_routes", table=routes.RT_TABLE_MAIN)]
+        return ObservedKernel(
+            links=found_links,
+            addresses=tuple(await self._read_addresses(ifnames)),
+            routes=tuple(route for route in found_routes if route),
+            devconf_all=links.read_devconf_all(),
+        )
+
+    async def apply(self, action: KernelAction) -> None:
+        """Idempotent: there already on add, gone already on removal succeed. Raises KernelError."""
+        match action:
+            case AddVirtualLink():
+                await self._add_virtual_link(action.ifname)
+            case SetDevconf():
+                await self._set_devconf(action)
+            case PutAddresses():
+                index = _index(action.ifname)
+                await self._request([addresses.put(index, a, action.valid_seconds) for a in action.addresses])
+            case RemoveAddresses():
+                await self._remove_addresses(action)
+            case PutRoute():
+                await self._put_route(action.route)
+            case RemoveRoute():
+                await self._remove_route(action.route)
+            case _:
+                assert_never(action)
+
+    async def watch(self, wake: Callable[[], None]) -> None:
+        """For ever: call `wake` soon after anything changes. A message is a hint to look again, never read itself;
+        when the kernel had more to say than the socket holds (ENOBUFS), that is a hint too.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as hints:
+                hints.setblocking(False)
+                hints.bind((0, GROUPS))
+                try:
+                    while True:
+                        await loop.sock_recv(hints, 1 << 16)
+                        wake()
+                except OSError as error:
+                    wake()
+                    if error.errno != errno.ENOBUFS:
+                        log.warning("kernel notifications are opened again: %s", error)
+                        await asyncio.sleep(REOPEN_SECONDS)
+
+    # -- links -----------------------------------------------------------------------------------------------------
+
+    async def _add_virtual_link(self, ifname: IfName) -> None:
+        """A dummy; where the kernel has none, a bridge without ports does the same. One that is there stays."""
+        if ifname not in {name for _, name in socket.if_nameindex()}:
+            with Channel(timeout_seconds=self._timeout) as channel:
+                refused = await channel.request([links.create(ifname, "dummy")])
+                if 0 in refused and refused[0].errno == errno.EOPNOTSUPP:
+                    refused = await channel.request([links.create(ifname, "bridge")])
+                if 0 in refused and refused[0].errno != errno.EEXIST:
+                    raise refused[0]
+            await self._request([links.mark(_index(ifname))])
+        await self._request([links.set_up(_index(ifname))])
+
+    async def _set_devconf(self, action: SetDevconf) -> None:
+        await self._request([links.set_devconf(_index(action.ifname), action)])
+        shown = next(
+            (ln.devconf for ln in map(links.read, await self._ask("get_links")) if ln.ifname == action.ifname), None
+        )
+        for name in links.DEVCONF:
+            wanted = getattr(action, name)
+            if wanted is not None and (shown is None or getattr(shown, name) != wanted):
+                raise KernelError(f"{action.ifname}: {name} was set to {wanted} and shows {shown}")
+
+    # -- addresses -------------------------------------------------------------------------------------------------
+
+    async def _read_addresses(self, ifnames: dict[int, IfName]) -> list[LinkAddress]:
+        with Channel(timeout_seconds=self._timeout) as channel:
+            found = await channel.dump(addresses.RTM_GETADDR, addresses.EVERY_FAMILY)
+        return [one for one in (addresses.read(data, ifnames) for data in found) if one]
+
+    async def _remove_addresses(self, action: RemoveAddresses) -> None:
+        index = _index(action.ifname)
+        there = await self._read_addresses({index: action.ifname})
+        ours = {a.address for a in there if a.is_ours and a.prefixlen == a.address.max_prefixlen}
+        foreign = [a for a in action.addresses if a not in ours and a in {one.address for one in there}]
+        await self._request(
+            [addresses.remove(index, a) for a in action.addresses if a in ours], fine={errno.EADDRNOTAVAIL}
+        )
+        if foreign:
+            raise KernelError(f"{action.ifname}: {foreign[0]} is not ours (no protocol {PROTOCOL}) and stays")
+
+    async def _request(
+        self, messages: list[tuple[int, int, bytes]], fine: frozenset[int] | set[int] = frozenset()
+    ) -> None:
+        """All of them, also when some are refused; then the first refusal is raised, with how many there were."""
+        with Channel(timeout_seconds=self._timeout) as channel:
+            refused = [r for r in (await channel.request(messages)).values() if r.errno not in fine]
+        if refused:
+            more = f"; {len(refused)} of {len(messages)} refused" if len(messages) > 1 else ""
+            raise KernelError(f"{refused[0]}{more}") from refused[0]
+
+    # -- routes ----------------------------------------------------------------------------------------------------
+
+    async def _put_route(self, route: KernelRoute) -> None:
+        """Add; where one of ours with the same destination and metric is in the way, replace that, and no other."""
+        wanted = routes.arguments(route, _index(route.ifname) if route.ifname else None)
+        try:
+            await self._ask("route", "add", **wanted)
+        except RefusedError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            there = (await self.read()).routes
+            rivals = [r for r in there if r.destination == route.destination and r.metric in {route.metric, 1024}]
+            if any(not r.is_ours for r in rivals):
+                raise KernelError(f"somebody else's route to {route.destination} is in the way, and stays") from error
+            if route not in there:
+                await self._ask("route", "replace", **wanted)
+
+    async def _remove_route(self, route: KernelRoute) -> None:
+        try:
+            index = socket.if_nametoindex(route.ifname) if route.ifname and route.kind is RouteKind.UNICAST else None
+            await self._ask("route", "del", **(routes.arguments(route, index) | {"proto": PROTOCOL}))
+        except RefusedError as error:
+            if error.errno not in {errno.ESRCH, errno.ENOENT}:
+                raise
+        except OSError:
+            return  # the link is gone, and its routes with it
+
+    # -- pyroute2 --------------------------------------------------------------------------------------------------
+
+    async def _ask(self, verb: str, *arguments: Any, **options: Any) -> list[Any]:
+        """One request through pyroute2. After anything but a refusal its socket can't be trusted and is replaced."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                if self._route_socket is None:
+                    self._route_socket = await AsyncIPRoute(ext_ack=True, strict_check=True).__aenter__()
+                answer = await getattr(self._route_socket, verb)(*arguments, **options)
+                return [message async for message in answer] if hasattr(answer, "__aiter__") else list(answer or [])
+        except NetlinkError as error:
+            raise RefusedError(error.code, _words(error)) from error
+        except (TimeoutError, OSError) as error:
+            await self._drop()
+            raise KernelError(f"netlink {verb}: {error or 'timeout'}") from error
+
+    async def _drop(self) -> None:
+        old, self._route_socket = self._route_socket, None
+        if old is not None:
+            await old.__aexit__(None, None, None)
+
+
+def _index(ifname: IfName) -> int:
+    try:
+        return socket.if_nametoindex(ifname)
+    except OSError as error:
+        raise KernelError(f"there is no link {ifname}") from error
+
+
+def _words(error: NetlinkError) -> str:
+    return str(error.args[1]) if len(error.args) > 1 else ""

@@ -1,0 +1,103 @@
+"""`python -m lab up | check | down`: what `make lab`, `make lab-check` and `make lab-down` call. Needs root."""
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from lab import checks, live, network, processes
+from lab.command import LabError, run
+from lab.topology import HOSTS, Lab
+
+
+def up(lab: Lab, manifest_set: str) -> int:
+    """Build or repair the lab, apply the set, and check it."""
+    started = time.monotonic()
+    build(lab, manifest_set)
+    _say(f"the lab stands after {time.monotonic() - started:.1f} s; waiting for its promises (up to a minute)")
+    code = check(lab)
+    _say(f"the live folder is {lab.manifests}, logs are in {lab.run_dir}/log; `make lab-down` removes everything")
+    return code
+
+
+def build(lab: Lab, manifest_set: str) -> None:
+    """Everything of `up` but the checks. Running it again repairs what is missing and keeps the rest."""
+    lab.run_dir.mkdir(parents=True, exist_ok=True)
+    made = network.build(lab)
+    if any(lab.namespace(host) in made for host in HOSTS):
+        processes.stop(lab)  # whoever runs still, runs in a namespace that is gone
+    _say(f"network: made {', '.join(made)}" if made else "network: stood already, repaired where it differed")
+    is_metallb = manifest_set == "metallb"
+    if not is_metallb:
+        network.set_return_routes(lab, present=False)
+    live.apply(lab, manifest_set)
+    _say(f"manifests: lab/manifests/{manifest_set} is in {lab.manifests}")
+    _say(f"processes: {'started' if processes.start(lab) else 'run already'}")
+    if is_metallb:
+        _say("network: `ip route add 10.112.112.0/24 dev eth1` on every node, as the document says for MetalLB")
+        network.set_return_routes(lab, present=True)
+
+
+def check(lab: Lab) -> int:
+    manifest_set = live.current(lab)
+    if manifest_set is None:
+        raise LabError("there is no lab: run `make lab` first")
+    results = checks.check(lab, manifest_set)
+    argv = [sys.executable, "-m", "announcer", "status", "--manifests", str(lab.manifests)]
+    try:
+        _say(f"who answers for what (`announcer status --manifests {lab.manifests}`):\n\n{run(argv)}")
+    except LabError as error:
+        _say(str(error))
+    sys.stdout.write(checks.table(results))
+    failed = sum(not result.ok for result in results)
+    _say(f"\n{len(results) - failed} of {len(results)} promises hold")
+    return 1 if failed else 0
+
+
+def down(lab: Lab) -> int:
+    """End every process, remove the namespaces and the run directory; nothing there is fine too."""
+    processes.stop(lab)
+    network.remove(lab)
+    if lab.run_dir.exists():
+        shutil.rmtree(lab.run_dir)
+    _say("the lab is gone: processes, namespaces and files")
+    return 0
+
+
+def default_lab() -> Lab:
+    """ANNOUNCER_LAB_PREFIX puts a second lab beside the first one."""
+    prefix = os.environ.get("ANNOUNCER_LAB_PREFIX", "ann")
+    return Lab() if prefix == "ann" else Lab(prefix=prefix, run_dir=Path(f"/run/announcer-lab-{prefix}"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="lab", description=__doc__)
+    parser.add_argument("verb", choices=("up", "check", "down"))
+    parser.add_argument("--manifests", choices=live.SETS, default="purelb")
+    arguments = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.stderr.write("the lab needs root: network namespaces and addresses are made; try `sudo make lab`\n")
+        return 1
+    lab = default_lab()
+    try:
+        match arguments.verb:
+            case "up":
+                return up(lab, arguments.manifests)
+            case "check":
+                return check(lab)
+            case _:
+                return down(lab)
+    except LabError as error:
+        sys.stderr.write(f"lab: {error}\n")
+        return 1
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""The lab's processes: which there are, and starting, finding and ending them by what they left in the run directory.
+
+`pids/NAME` holds the process id of each. As ids are used again, a process counts as ours only while its environment
+carries the mark that the supervisor gave it; nothing else is ever signalled, so this works after a crash of the
+supervisor too. `hold/NAME` keeps a process down once it has ended.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from lab import frr
+from lab.command import LabError, inside
+from lab.topology import NODES, REPOSITORY, Lab
+
+MARK: Final = "ANNOUNCER_LAB_PROCESS"
+SUPERVISOR: Final = "supervisor"
+START_SECONDS: Final = 15.0
+STOP_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A process that the supervisor keeps running; `restart_seconds` after its end it starts again."""
+
+    name: str
+    argv: tuple[str, ...]
+    restart_seconds: float = 1.0
+
+
+def children(lab: Lab) -> tuple[Child, ...]:
+    tor = lab.namespace("tor")
+    found = [Child(name=daemon, argv=tuple(inside(tor, frr.argv(lab, daemon)))) for daemon in ("zebra", "bgpd")]
+    announcer = [sys.executable, "-m", "announcer"]
+    for node in NODES:
+        folder = str(lab.exabgp_dir(node))
+        agent = [*announcer, "agent", "--manifests", str(lab.manifests), "--node", node.name, "--exabgp-dir", folder]
+        http = [sys.executable, str(REPOSITORY / "lab" / "http_server.py"), node.name]
+        exabgp = [str(REPOSITORY / "exabgp" / "run"), folder]
+        for kind, argv in (("http", http), ("exabgp", exabgp), ("agent", agent)):
+            # ExaBGP stays away for a while, so that a person sees the router without its routes.
+            pause = 3.0 if kind == "exabgp" else 1.0
+            here = tuple(inside(lab.namespace(node.short), argv))
+            found.append(Child(name=f"{kind}-{node.name}", argv=here, restart_seconds=pause))
+    return (*found, Child(name="allocator", argv=(*announcer, "allocator", "--manifests", str(lab.manifests))))
+
+
+def find(lab: Lab, name: str) -> int | None:
+    """The process id of a live process of this lab, else None."""
+    try:
+        pid = int((lab.run_dir / "pids" / name).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return pid if _is_ours(lab, name, pid) else None
+
+
+def age_seconds(lab: Lab, name: str) -> float:
+    """How long ago its id was recorded: one that ends and starts again all the time never gets old."""
+    try:
+        return time.time() - (lab.run_dir / "pids" / name).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def is_held(lab: Lab, name: str) -> bool:
+    return (lab.run_dir / "hold" / name).exists()
+
+
+def hold(lab: Lab, name: str) -> None:
+    """Don't start this process again once it has ended; ending it is the caller's."""
+    (lab.run_dir / "hold" / name).touch()
+
+
+def release(lab: Lab, name: str) -> None:
+    (lab.run_dir / "hold" / name).unlink(missing_ok=True)
+
+
+def start(lab: Lab) -> bool:
+    """Start the supervisor, which starts the others. False if one with the same list of processes runs already."""
+    text = json.dumps([asdict(child) for child in children(lab)], indent=1)
+    spec = lab.run_dir / "children.json"
+    is_running = find(lab, SUPERVISOR) is not None and spec.exists() and spec.read_text(encoding="utf-8") == text
+    if not is_running:
+        stop(lab)
+        for folder in (lab.run_dir / "pids", lab.run_dir / "hold", lab.run_dir / "log"):
+            folder.mkdir(parents=True, exist_ok=True)
+        for node in NODES:
+            lab.exabgp_dir(node).mkdir(parents=True, exist_ok=True)
+        frr.prepare(lab)
+        spec.write_text(text, encoding="utf-8")
+        argv = [sys.executable, "-m", "lab.supervisor", str(lab.run_dir)]
+        spawn(lab, SUPERVISOR, argv).wait(START_SECONDS)
+        wait_until(lambda: find(lab, SUPERVISOR) is not None, START_SECONDS, f"the supervisor: {lab.log(SUPERVISOR)}")
+    return not is_running
+
+
+def stop(lab: Lab) -> None:
+    """End the supervisor, which ends the others, and then whatever a crash of it left."""
+    _end(lab, [SUPERVISOR])
+    folder = lab.run_dir / "pids"
+    _end(lab, sorted(path.name for path in folder.glob("[!.]*")) if folder.is_dir() else [])
+
+
+def spawn(lab: Lab, name: str, argv: list[str]) -> "subprocess.Popen[bytes]":
+    """Start a process marked as this lab's, in a session of its own, its output appended to its log."""
+    with lab.log(name).open("ab") as log:
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=REPOSITORY,
+            env={**os.environ, **_environment(lab, name)},
+            start_new_session=True,
+        )
+
+
+def record(lab: Lab, name: str, pid: int) -> None:
+    path = lab.run_dir / "pids" / name
+    fresh = path.with_name(f".{name}.new")
+    fresh.write_text(f"{pid}\n", encoding="ascii")
+    fresh.replace(path)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise LabError(f"waited {seconds:.0f} s for {what}")
+        time.sleep(0.05)
+
+
+def _environment(lab: Lab, name: str) -> Mapping[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return {MARK: f"{lab.run_dir}:{name}", "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def _is_ours(lab: Lab, name: str, pid: int) -> bool:
+    """A zombie has no environment any more: it counts as ended."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return f"{MARK}={lab.run_dir}:{name}".encode() in environment
+
+
+def _end(lab: Lab, names: list[str]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for name in names:
+            if pid := find(lab, name):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        with suppress(LabError):
+            wait_until(lambda: not any(find(lab, name) for name in names), STOP_SECONDS, f"the end of {names}")
+            return
+    raise LabError(f"still running after SIGKILL: {[name for name in names if find(lab, name)]}")

@@ -1,0 +1,89 @@
+#!/bin/bash
+# Installs what the lab and the tests need and is not there yet, and says so.
+#   lab/setup.sh venv     the virtual environment .venv, from requirements.txt
+#   lab/setup.sh system   packages of Debian or Ubuntu
+#   lab/setup.sh          both
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+# What is looked for (a command, or a file), and the package that has it.
+NEEDS="
+ip:iproute2
+sysctl:procps
+curl:curl
+arping:iputils-arping
+ping:iputils-ping
+tcpdump:tcpdump
+nft:nftables
+vtysh:frr
+/usr/lib/frr/bgpd:frr
+"
+
+install() {
+    command -v apt-get >/dev/null || fail "missing: $*. This is no Debian or Ubuntu: install them by hand"
+    [ "$(id -u)" = 0 ] || fail "missing: $*. Installing them needs root: try sudo"
+    say "installing system packages: $*"
+    export DEBIAN_FRONTEND=noninteractive
+    local log
+    log=$(mktemp)
+    { apt-get update -q && apt-get install -q -y --no-install-recommends "$@"; } >"$log" 2>&1 ||
+        { tail -n 20 "$log" >&2; rm -f "$log"; fail "apt-get failed"; }
+    rm -f "$log"
+}
+
+system() {
+    local need packages=()
+    for need in $NEEDS; do
+        PATH="$PATH:/usr/sbin:/sbin" command -v "${need%%:*}" >/dev/null || packages+=("${need##*:}")
+    done
+    if [ ${#packages[@]} = 0 ]; then
+        say "system packages: nothing is missing"
+        return
+    fi
+    install $(printf '%s\n' "${packages[@]}" | sort -u)
+    if [[ " ${packages[*]} " == *" frr "* ]] && systemctl is-active --quiet frr 2>/dev/null; then
+        say "the lab runs FRR by itself: stopping and disabling the service that the package has just started"
+        systemctl disable --now --quiet frr
+    fi
+}
+
+# The first Python that is new enough and can make virtual environments.
+python() {
+    local name
+    for name in python3 python3.14 python3.13 python3.12 python3.11; do
+        if "$name" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$name"
+            return
+        fi
+    done
+    return 1
+}
+
+venv() {
+    local stamp=.venv/installed wanted
+    wanted=$(cat requirements.txt pyproject.toml | sha256sum)
+    if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+        say "virtual environment: .venv is up to date"
+        return
+    fi
+    if [ ! -x .venv/bin/python ]; then
+        python >/dev/null || install python3-venv
+        python >/dev/null || install python3.11-venv
+        say "making the virtual environment .venv with $("$(python)" --version)"
+        "$(python)" -m venv .venv
+    fi
+    say "installing the packages of requirements.txt, each checked against its hash, and announcer itself into .venv"
+    .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+    .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+    echo "$wanted" >"$stamp"
+}
+
+case "${1:-all}" in
+    venv) venv ;;
+    system) system ;;
+    all) system; venv ;;
+    *) fail "usage: lab/setup.sh [venv|system]" ;;
+esac
