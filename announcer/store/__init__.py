@@ -1,0 +1,20 @@
+"""Where objects come from: a store keeps the latest of each, says when something changed, and takes statuses.
+
+Every store keeps three promises: `snapshot` is UNKNOWN until everything was read once; afterwards a source that is away
+leaves the last snapshot in force; and one object that can't be understood doesn't touch any other.
+"""
+
+from dataclasses import dataclass
+
+
+class StoreError(Exception):
+    """A status could not be written. What is announced doesn't depend on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreHealth:
+    """`is_stale`: the source is away, and what it said last stays in force; `message` says what is the matter."""
+
+    is_synced: bool
+    is_stale: bool = False
+    message: str = ""

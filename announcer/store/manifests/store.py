@@ -1,0 +1,213 @@
+"""The manifest directory as a store: what is in force, what changed, and the statuses beside the objects.
+
+| seen | in force |
+|---|---|
+| an object, new or changed | at once; while its new version is refused, the last good one |
+| one object twice | the one whose path is shallower, then smaller; the other is a Problem |
+| an object no more | until the folder has been quiet for `QUIET_SECONDS`, at most `GONE_SECONDS` |
+| no folder, no object in it at all, an error while listing | everything as before: an unmounted volume looks like that |
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from announcer.core.dialects import CLUSTER_SCOPED
+from announcer.core.model import UNKNOWN, ObjectRef, Parsed, Problem, Reason, Snapshot, Unknown
+from announcer.store import StoreError, StoreHealth
+from announcer.store.manifests.documents import Document
+from announcer.store.manifests.files import STATUS_FOLDER, Look, look
+from announcer.store.manifests.inotify import Watcher
+
+GATHER_SECONDS, QUIET_SECONDS, GONE_SECONDS, RESCAN_SECONDS = 0.005, 1.0, 10.0, 30.0
+NODE_ANNOUNCEMENT = ("announcer.io/v1alpha1", "NodeAnnouncement")
+Identity = tuple[str, str, str]
+"""Kind, namespace (empty where the kind has none), name."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """An object in force. `missing_since` is when it was first not found any more, in monotonic seconds."""
+
+    document: Document
+    status: Mapping[str, Any] | None
+    parsed: Parsed
+    missing_since: float | None = None
+
+
+class ManifestStore:
+    """`parse` makes a Parsed of one raw object with its status in it, `assemble` a Snapshot of all of them."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        parse: Callable[[Mapping[str, Any], str], Parsed],
+        assemble: Callable[[Iterable[Parsed]], Snapshot],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._root, self._parse, self._assemble, self._clock = root, parse, assemble, clock
+        self._look = Look(manifests={}, statuses={})
+        self._entries: dict[Identity, _Entry] = {}
+        self._problems: tuple[Parsed, ...] = ()
+        self._statuses: dict[Identity, Mapping[str, Any]] = {}
+        self._ours: set[Identity] = set()
+        self._snapshot: Snapshot | None = None
+        self._health = StoreHealth(is_synced=False, message=f"{root} has not been read yet")
+
+    def snapshot(self) -> Snapshot | Unknown:
+        if not self._health.is_synced:
+            return UNKNOWN
+        if self._snapshot is None:
+            self._snapshot = self._assemble([*(entry.parsed for entry in self._entries.values()), *self._problems])
+        return self._snapshot
+
+    def health(self) -> StoreHealth:
+        return self._health
+
+    async def run(self, wake: Callable[[], None]) -> None:
+        """For ever: look, tell, and wait for the next change."""
+        watcher = Watcher()
+        try:
+            while True:
+                if self._take(await asyncio.to_thread(look, self._root, self._look, watcher.watch)):
+                    wake()
+                is_waiting = any(entry.missing_since is not None for entry in self._entries.values())
+                if await watcher.wait(QUIET_SECONDS if is_waiting else RESCAN_SECONDS):
+                    await asyncio.sleep(GATHER_SECONDS)
+                else:
+                    self._expire(QUIET_SECONDS / 2)
+        finally:
+            watcher.close()
+
+    async def write_status(self, ref: ObjectRef, status: Mapping[str, object]) -> None:
+        """Replace the status of one object; nothing is written where it is equal. Raises StoreError.
+
+        There is no fsync: a status that a crash of the machine takes away is computed again.
+        """
+        key = (ref.kind, ref.namespace, ref.name)
+        self._ours.add(key)
+        if self._statuses.get(key) == status:
+            return
+        entry = self._entries.get(key)
+        version = entry.document.raw["apiVersion"] if entry else NODE_ANNOUNCEMENT[0]
+        metadata = {"name": ref.name} | ({"namespace": ref.namespace} if ref.namespace else {})
+        text = json.dumps({"apiVersion": version, "kind": ref.kind, "metadata": metadata, "status": status}, indent=1)
+        try:
+            _write(self._path(key), text + "\n")
+        except OSError as error:
+            raise StoreError(f"{self._path(key)} was not written: {error}") from error
+        self._statuses[key] = dict(status)
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def _take(self, found: Look | None) -> bool:
+        """Bring what is in force up to what was found; whether anything changed."""
+        before = self._health
+        if found is None or not found.manifests or not any(f.contents.documents for f in found.manifests.values()):
+            what = "is gone or can't be read" if found is None else "has no object in it"
+            self._health = replace(
+                before, is_stale=before.is_synced, message=f"{self._root} {what}; what it said before stays in force"
+            )
+            return before != self._health
+        same = found.manifests == self._look.manifests and found.statuses == self._look.statuses
+        self._look, self._health = found, StoreHealth(is_synced=True)
+        if not (same and before == self._health):
+            self._update(found)
+            self._snapshot = None
+            return True
+        return False
+
+    def _update(self, found: Look) -> None:
+        self._statuses = {key: raw.get("status") or {} for key, raw in _statuses(found)}
+        documents, problems = _settle(found)
+        for key, document in documents.items():
+            self._put(key, document)
+        for key, raw in _statuses(found):
+            if key[0] == NODE_ANNOUNCEMENT[1]:
+                self._put(key, Document(raw=raw, source=f"{STATUS_FOLDER}: {key[2]}"))
+                documents[key] = self._entries[key].document
+        for key in self._entries.keys() - documents.keys():
+            entry = self._entries[key]
+            entry.missing_since = self._clock() if entry.missing_since is None else entry.missing_since
+        self._problems = tuple(Parsed(ref=p.ref, value=None, problems=(p,)) for p in problems)
+        self._expire(GONE_SECONDS)
+
+    def _put(self, key: Identity, document: Document) -> None:
+        """Parse an object again only if it or its status changed."""
+        status, old = self._statuses.get(key), self._entries.get(key)
+        if old is not None and old.document == document and old.status == status:
+            old.missing_since = None
+            return
+        raw = {**document.raw, "status": _merged(document.raw.get("status"), status)} if status else document.raw
+        parsed = self._parse(raw, document.source)
+        if parsed.value is None and parsed.problems and old is not None and old.parsed.value is not None:
+            parsed = replace(parsed, value=old.parsed.value)
+        self._entries[key] = _Entry(document=document, status=status, parsed=parsed)
+
+    def _expire(self, after: float) -> None:
+        """Objects that have been missing for so long are gone, and so are the statuses that we wrote for them."""
+        now = self._clock()
+        for key, entry in list(self._entries.items()):
+            if entry.missing_since is not None and now - entry.missing_since >= after and not self._health.is_stale:
+                del self._entries[key]
+                self._snapshot = None
+                if key in self._ours and key[0] != NODE_ANNOUNCEMENT[1]:
+                    self._path(key).unlink(missing_ok=True)
+
+    def _path(self, key: Identity) -> Path:
+        kind, namespace, name = key
+        return self._root / STATUS_FOLDER / kind.lower() / (namespace or "_cluster") / f"{name}.json"
+
+
+def _settle(found: Look) -> tuple[dict[Identity, Document], list[Problem]]:
+    """One document per object, in the order of Look, and a Problem for every other and for what files say."""
+    documents: dict[Identity, Document] = {}
+    problems: list[Problem] = []
+    for file in found.manifests.values():
+        problems += file.contents.problems
+        for document in file.contents.documents:
+            key = _identity(document.raw)
+            first = documents.setdefault(key, document)
+            if first is not document:
+                problems.append(_twin(key, document, first))
+    return documents, problems
+
+
+def _twin(key: Identity, document: Document, first: Document) -> Problem:
+    return Problem(
+        ref=ObjectRef(kind=key[0], namespace=key[1], name=key[2], source=document.source),
+        field="metadata.name",
+        value=key[2],
+        message=f"stands in {first.source} too, and that one counts",
+        remedy="remove or rename one of both",
+        reason=Reason.DUPLICATE_OBJECT,
+    )
+
+
+def _identity(raw: Mapping[str, Any]) -> Identity:
+    metadata = raw.get("metadata")
+    found = metadata if isinstance(metadata, Mapping) else {}
+    namespace = "" if raw["kind"] in CLUSTER_SCOPED else str(found.get("namespace") or "default")
+    return raw["kind"], namespace, str(found.get("name") or "")
+
+
+def _statuses(found: Look) -> list[tuple[Identity, Mapping[str, Any]]]:
+    return [(_identity(d.raw), d.raw) for file in found.statuses.values() for d in file.contents.documents]
+
+
+def _merged(manifest: object, written: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What we wrote over what the manifest itself has (a Node's conditions, say)."""
+    return {**(manifest if isinstance(manifest, Mapping) else {}), **written}
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all: others read at any moment. The name starts with a dot, so that no look takes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(path)
