@@ -78,9 +78,11 @@ def statuses(snapshot: Snapshot, decisions: Mapping[ServiceKey, Decision]) -> li
         if service.key in decisions
     ]
     found += [(s.ref, {"loadBalancer": {}}) for s in snapshot.services if _has_lost_its_type(s)]
-    advertisements = (*snapshot.local_advertisements, *snapshot.route_advertisements)
-    refs = {one.ref for one in (*snapshot.pools, *snapshot.agents, *advertisements, *snapshot.peers)}
-    refs |= {ref for ref in snapshot.refused if ref.kind != "Service" and ref.name}
+    refs = {pool.ref for pool in snapshot.pools} | {agent.ref for agent in snapshot.agents}
+    refs |= {ad.ref for ad in snapshot.local_advertisements} | {ad.ref for ad in snapshot.route_advertisements}
+    refs |= {peer.ref for peer in snapshot.peers} | {
+        ref for ref in snapshot.refused if ref.kind != "Service" and ref.name
+    }
     return found + [(ref, object_status(problems.get(ref, []))) for ref in sorted(refs)]
 
 

@@ -87,10 +87,14 @@ def assemble(objects: Iterable[Parsed]) -> Snapshot:
         route_advertisements=_of(RouteAdvertisement, values),
         peers=peers,
         reports=_of(NodeReport, values),
-        problems=tuple(sorted({q for p in parsed for q in p.problems} | quarrels | twins)),
+        problems=tuple(sorted((*(q for p in parsed for q in p.problems), *quarrels, *twins), key=_problem_order)),
         refused=frozenset(refused) | {q.ref for q in quarrels | twins},
         in_use=frozenset(address for p in parsed for address in p.in_use),
     )
+
+
+def _problem_order(problem: Problem) -> tuple[Problem, str]:
+    return problem, problem.ref.source
 
 
 def _of(kind: type[_Object], values: list[ModelObject]) -> tuple[_Object, ...]:

@@ -28,7 +28,8 @@ class Devconf:
 class Link:
     """A link as rtnetlink shows it. `kind` is IFLA_INFO_KIND ("" for hardware), `lladdr` in lower case with colons.
 
-    `has_carrier` is IFF_UP together with IFF_LOWER_UP. `is_ours` links carry our mark as IFLA_IFALIAS. `devconf` is None where the kernel has no IPv4 on the link.
+    `has_carrier` is IFF_UP together with IFF_LOWER_UP. `is_ours` links carry our mark as IFLA_IFALIAS. `devconf` is
+    None where the kernel has no IPv4 on the link.
     """
 
     ifname: IfName

@@ -89,7 +89,7 @@ def _read_one(text: str, name: str, line: int) -> list[Document]:
         words = getattr(error, "problem", None) or str(error)
         raise _MistakeError(explain(text, where, words, f"{name}:{line + where + 1}")) from error
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
     return list(_objects(raw, f"{name}:{line + node.start_mark.line + 1}"))
 
 

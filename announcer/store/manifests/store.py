@@ -5,7 +5,7 @@
 | an object, new or changed | at once; while its new version is refused, the last good one |
 | one object twice | the one whose path is shallower, then smaller; the other is a Problem |
 | an object no more | until the folder has been quiet for `QUIET_SECONDS`, at most `GONE_SECONDS` |
-| no folder, no object in it at all, an error while listing | everything as before: an unmounted volume looks like that |
+| no folder, no object in it at all, an error while listing | as before: an unmounted volume looks like that |
 """
 
 import asyncio
