@@ -1,0 +1,236 @@
+"""The manifest directory, with real folders and real inotify."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from announcer.core.dialects import assemble, parse
+from announcer.core.model import UNKNOWN, ObjectRef, Reason, Snapshot
+from announcer.store import StoreError
+from announcer.store.manifests import ManifestStore
+from tests.waiting import stays, until
+
+NODE = "apiVersion: v1\nkind: Node\nmetadata: {name: %s}\n"
+GROUP = """\
+apiVersion: purelb.io/v1
+kind: ServiceGroup
+metadata: {name: g, namespace: p}
+spec: {local: {v4pools: [{subnet: 10.0.0.0/24, pool: %s}]}}
+"""
+SERVICE = """\
+apiVersion: v1
+kind: Service
+metadata: {name: s, namespace: t}
+spec: {type: LoadBalancer, ports: [{port: 80}]}
+"""
+
+
+class Running:
+    """A store that runs, and what it knows."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = ManifestStore(root, parse=parse, assemble=assemble)
+        self.wakes = 0
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+    @property
+    def snapshot(self) -> Snapshot:
+        found = self.store.snapshot()
+        assert isinstance(found, Snapshot)
+        return found
+
+    def nodes(self) -> list[str]:
+        return [] if self.store.snapshot() is UNKNOWN else [n.name for n in self.snapshot.nodes]
+
+    def problems(self) -> list[Reason]:
+        return [p.reason for p in self.snapshot.problems]
+
+    async def has(self, *nodes: str) -> None:
+        await until(lambda: self.nodes() == list(nodes), what=f"nodes {nodes}")
+
+
+@asynccontextmanager
+async def running(root: Path) -> AsyncIterator[Running]:
+    found = Running(root)
+    task = asyncio.ensure_future(found.store.run(found.wake))
+    try:
+        yield found
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+def run(test: Callable[[], Coroutine[object, object, None]]) -> None:
+    asyncio.run(test())
+
+
+def test_objects_of_any_layout_are_read(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "deep" / "er").mkdir(parents=True)
+        (tmp_path / "deep" / "er" / "a.yml").write_text(NODE % "a")
+        (tmp_path / "b.yaml").write_text(NODE % "b" + "---\n" + NODE % "c")
+        (tmp_path / ".hidden.yaml").write_text(NODE % "hidden")
+        (tmp_path / "notes.txt").write_text("no manifest")
+        async with running(tmp_path) as store:
+            await store.has("a", "b", "c")
+
+    run(test)
+
+
+def test_snapshot_is_unknown_before_the_first_object(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(tmp_path / "not-yet") as store:
+            await stays(lambda: store.store.snapshot() is UNKNOWN, seconds=0.2)
+            (tmp_path / "not-yet").mkdir()
+            (tmp_path / "not-yet" / "a.yaml").write_text(NODE % "a")
+            await store.has("a")
+
+    run(test)
+
+
+def test_change_is_noticed_in_new_folders_too(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "a.yaml").write_text(NODE % "a")
+        async with running(tmp_path) as store:
+            await store.has("a")
+            (tmp_path / "new").mkdir()
+            (tmp_path / "new" / "b.yaml").write_text(NODE % "b")
+            await store.has("a", "b")
+
+    run(test)
+
+
+def test_deletion_counts_after_a_quiet_second(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "a.yaml").write_text(NODE % "a")
+        (tmp_path / "b.yaml").write_text(NODE % "b")
+        async with running(tmp_path) as store:
+            await store.has("a", "b")
+            (tmp_path / "b.yaml").unlink()
+            await stays(lambda: store.nodes() == ["a", "b"], seconds=0.5)
+            await store.has("a")
+
+    run(test)
+
+
+@pytest.mark.parametrize("leave", ["nothing", "an empty folder"])
+def test_folder_that_vanishes_keeps_everything_in_force(tmp_path: Path, leave: str) -> None:
+    async def test() -> None:
+        root = tmp_path / "m"
+        root.mkdir()
+        for name in "abc":
+            (root / f"{name}.yaml").write_text(NODE % name)
+        async with running(root) as store:
+            await store.has("a", "b", "c")
+            shutil.rmtree(root)
+            if leave != "nothing":
+                root.mkdir()
+            await until(lambda: store.store.health().is_stale)
+            await stays(lambda: store.nodes() == ["a", "b", "c"], seconds=1.5)
+            root.mkdir(exist_ok=True)
+            (root / "a.yaml").write_text(NODE % "a")
+            await store.has("a")
+            assert not store.store.health().is_stale
+
+    run(test)
+
+
+def test_half_written_file_keeps_what_it_gave(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "a.yaml").write_text(NODE % "a" + "---\n" + NODE % "b")
+        async with running(tmp_path) as store:
+            await store.has("a", "b")
+            (tmp_path / "a.yaml").write_text(NODE % "a" + "---\napiVersion: v1\nkind: Node\nmetadata: {na")
+            await until(lambda: store.problems() == [Reason.UNREADABLE_FILE])
+            await stays(lambda: store.nodes() == ["a", "b"], seconds=1.3)
+
+    run(test)
+
+
+def test_refused_object_keeps_its_last_good_version(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "g.yaml").write_text(GROUP % "10.0.0.1-10.0.0.9")
+        async with running(tmp_path) as store:
+            await until(lambda: store.store.snapshot() is not UNKNOWN)
+            (tmp_path / "g.yaml").write_text(GROUP % "10.0.0-1-10.0.0.9")
+            await until(lambda: store.problems() == [Reason.INVALID_VALUE])
+            assert [p.name for p in store.snapshot.pools] == ["g"]
+
+    run(test)
+
+
+def test_object_in_two_files_counts_where_it_is_shallower(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "x.yaml").write_text(GROUP % "10.0.0.1-10.0.0.5")
+        (tmp_path / "z.yaml").write_text(GROUP % "10.0.0.7-10.0.0.9")
+        async with running(tmp_path) as store:
+            await until(lambda: store.store.snapshot() is not UNKNOWN)
+            assert str(store.snapshot.pools[0].ranges[0].first) == "10.0.0.7"
+            assert store.problems() == [Reason.DUPLICATE_OBJECT]
+
+    run(test)
+
+
+def test_config_map_mount_is_followed(tmp_path: Path) -> None:
+    async def test() -> None:
+        for version in ("1", "2"):
+            (tmp_path / f"..{version}").mkdir()
+            (tmp_path / f"..{version}" / "n.yaml").write_text(NODE % f"n{version}")
+        (tmp_path / "..data").symlink_to("..1")
+        (tmp_path / "n.yaml").symlink_to("..data/n.yaml")
+        async with running(tmp_path) as store:
+            await store.has("n1")
+            (tmp_path / "..new").symlink_to("..2")
+            (tmp_path / "..new").rename(tmp_path / "..data")
+            await store.has("n2")
+
+    run(test)
+
+
+def test_status_is_written_beside_and_merged_into_the_object(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "s.yaml").write_text(SERVICE)
+        ref = ObjectRef(kind="Service", namespace="t", name="s")
+        async with running(tmp_path) as store, running(tmp_path) as other:
+            await until(lambda: store.store.snapshot() is not UNKNOWN)
+            await store.store.write_status(ref, {"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]}})
+            await until(lambda: other.snapshot.services[0].status_addresses)
+            written = json.loads((tmp_path / ".status" / "service" / "t" / "s.json").read_text())
+            assert written["metadata"] == {"name": "s", "namespace": "t"}
+
+    run(test)
+
+
+def test_equal_status_is_not_written_again(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "a.yaml").write_text(NODE % "a")
+        ref = ObjectRef(kind="NodeAnnouncement", name="a")
+        async with running(tmp_path) as store:
+            await store.has("a")
+            await store.store.write_status(ref, {"links": []})
+            path = tmp_path / ".status" / "nodeannouncement" / "_cluster" / "a.json"
+            inode = path.stat().st_ino
+            await store.store.write_status(ref, {"links": []})
+            assert path.stat().st_ino == inode
+            await until(lambda: [r.node for r in store.snapshot.reports] == ["a"])
+
+    run(test)
+
+
+def test_status_that_cannot_be_written_is_an_error_of_the_store(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "a.yaml").write_text(NODE % "a")
+        (tmp_path / ".status").write_text("in the way")
+        store = ManifestStore(tmp_path, parse=parse, assemble=assemble)
+        with pytest.raises(StoreError, match="was not written"):
+            await store.write_status(ObjectRef(kind="Node", name="a"), {})
+
+    run(test)
