@@ -1,0 +1,286 @@
+"""The API of ExaBGP 5: routes → command lines, and lines of ExaBGP and its bridge → values. No pipe, no state.
+
+One command carries many prefixes with the same attributes (`announce attributes ... nlri P1 P2 ...`): twice as fast as
+one line per route. A withdraw carries the attributes of the advertisement: without them it can be overtaken by it in
+ExaBGP's queue, and the route stays on the router. `next-hop self` is the session's own address, so it serves only
+prefixes of the session's family; over an IPv4 session an IPv6 prefix needs `Route.next_hop`.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any, Final
+
+from announcer.core.model import IPAddress, IPNetwork, Route
+from announcer.exabgp.text import ExabgpError, word
+
+PREFIXES_PER_LINE: Final = 200
+DEFAULT_LOCAL_PREF: Final = 100  # what ExaBGP gives an iBGP peer where nothing else is said
+ESTABLISHED: Final = "ESTABLISHED"
+
+ASK_NEIGHBORS: Final = "show neighbor json"
+ASK_CONFIGURATION: Final = "show neighbor configuration"
+RELOAD: Final = "bridge reload"
+
+_COMMUNITY = re.compile(r"\d{1,5}:\d{1,5}")
+_LARGE_COMMUNITY = re.compile(r"large:(\d{1,10}:\d{1,10}:\d{1,10})")
+_DESCRIPTION = re.compile(r'\s*description "([^"]*)";')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A command line for routes of equal attributes to one peer."""
+
+    peer_address: IPAddress
+    routes: tuple[Route, ...]
+    is_withdraw: bool
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """Which ExaBGP and which bridge this is; `started` is the bridge's start in Unix seconds."""
+
+    exabgp_pid: int
+    bridge_pid: int
+    started: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadAsked:
+    """The bridge has sent the signal. Whether ExaBGP acts on it is another matter (see config)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    is_done: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionUp:
+    peer_address: IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionDown:
+    peer_address: IPAddress
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speaker:
+    """Our end of a session: what `next-hop self` becomes on it, and whether LOCAL_PREF is sent at all."""
+
+    own_next_hops: frozenset[IPAddress]
+    is_ibgp: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutesSent:
+    """What one UPDATE on its way to the peer says (RFC 4271 §4.3); `routes` are `as_sent`."""
+
+    peer_address: IPAddress
+    speaker: Speaker
+    routes: tuple[Route, ...] = ()
+    withdrawn: tuple[IPNetwork, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndOfRib:
+    """RFC 4724 §2. Sent by ExaBGP after its first routes on a session, and where we ask for it."""
+
+    peer_address: IPAddress
+    family: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeighborState:
+    """A peer in `show neighbor json`. `families` are those that both ends agreed to, empty while not established."""
+
+    peer_address: IPAddress
+    is_established: bool
+    families: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeighborStates:
+    neighbors: tuple[NeighborState, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """The description of one peer in the configuration that ExaBGP runs."""
+
+    description: str
+
+
+Event = (
+    Hello
+    | ReloadAsked
+    | Refused
+    | Answer
+    | SessionUp
+    | SessionDown
+    | RoutesSent
+    | EndOfRib
+    | NeighborStates
+    | Described
+)
+
+
+def family(prefix: IPNetwork) -> str:
+    return f"ipv{prefix.version} unicast"
+
+
+def advertise(peer_address: IPAddress, routes: Iterable[Route]) -> tuple[Change, ...]:
+    """Sorted by attributes, then prefix; a prefix given twice is an error of the caller."""
+    return tuple(_changes(peer_address, routes, is_withdraw=False))
+
+
+def withdraw(peer_address: IPAddress, routes: Iterable[Route]) -> tuple[Change, ...]:
+    return tuple(_changes(peer_address, routes, is_withdraw=True))
+
+
+def flush(peer_address: IPAddress) -> str:
+    """Makes ExaBGP send everything again that it has for an established peer."""
+    return f"neighbor {word(peer_address)} flush adj-rib out"
+
+
+def end_of_rib(peer_address: IPAddress, wanted: str) -> str:
+    if wanted not in {"ipv4 unicast", "ipv6 unicast"}:
+        raise ExabgpError(f"not a family of ours: {wanted!r}")
+    return f"neighbor {word(peer_address)} announce eor {wanted}"
+
+
+def as_sent(route: Route, speaker: Speaker) -> Route:
+    """The route as a send event can show it, so that the two compare: its own next hop is none, LOCAL_PREF is for iBGP
+    only (RFC 4271 §5.1.5) and none where it is the default.
+    """
+    is_default = not speaker.is_ibgp or route.local_pref == DEFAULT_LOCAL_PREF
+    local_pref = None if is_default else route.local_pref
+    next_hop = None if route.next_hop in speaker.own_next_hops else route.next_hop
+    if (local_pref, next_hop) == (route.local_pref, route.next_hop):
+        return route
+    return replace(route, local_pref=local_pref, next_hop=next_hop)
+
+
+def parse(line: str) -> Event | None:
+    """None for what isn't ours to understand, or is broken."""
+    if line in {"done", "error"}:
+        return Answer(is_done=line == "done")
+    if found := _DESCRIPTION.fullmatch(line):
+        return Described(description=found[1])
+    try:
+        return _event(json.loads(line)) if line[:1] in {"{", "["} else None
+    except (ValueError, TypeError, KeyError, AttributeError):  # no JSON, an address that is none, another shape
+        return None
+
+
+def _changes(peer_address: IPAddress, routes: Iterable[Route], *, is_withdraw: bool) -> Iterator[Change]:
+    groups: dict[str, list[Route]] = {}
+    for route in routes:
+        groups.setdefault(_attributes(route), []).append(route)
+    start = f"neighbor {word(peer_address)} {'withdraw' if is_withdraw else 'announce'} attributes"
+    for attributes, group in sorted(groups.items()):
+        group.sort(key=lambda r: (r.prefix.version, int(r.prefix.network_address), r.prefix.prefixlen))
+        for i in range(0, len(group), PREFIXES_PER_LINE):
+            part = tuple(group[i : i + PREFIXES_PER_LINE])
+            line = f"{start} {attributes} nlri {' '.join(word(route.prefix) for route in part)}"
+            yield Change(peer_address=peer_address, routes=part, is_withdraw=is_withdraw, line=line)
+
+
+def _attributes(route: Route) -> str:
+    """ORIGIN is always IGP: paths with other origins don't merge for ECMP (RFC 4271 §9.1.2.2 b)."""
+    texts = sorted(route.communities)
+    plain = [text for text in texts if _COMMUNITY.fullmatch(text)]
+    large = [found[1] for text in texts if (found := _LARGE_COMMUNITY.fullmatch(text))]
+    if len(plain) + len(large) != len(texts):
+        raise ExabgpError(f"not communities of the forms a:b and large:a:b:c: {texts}")
+    parts = [f"next-hop {word(route.next_hop or 'self')} origin igp"]
+    parts += [f"local-preference {word(route.local_pref)}"] if route.local_pref is not None else []
+    parts += [f"community [{' '.join(map(word, plain))}]"] if plain else []
+    parts += [f"large-community [{' '.join(map(word, large))}]"] if large else []
+    return " ".join(parts)
+
+
+def _event(loaded: Any) -> Event | None:
+    match loaded:
+        case {"bridge": "hello", "exabgp_pid": int(exabgp), "bridge_pid": int(bridge), "started": float(started)}:
+            return Hello(exabgp_pid=exabgp, bridge_pid=bridge, started=started)
+        case {"bridge": "reload"}:
+            return ReloadAsked()
+        case {"bridge": "refused", "line": str(line)}:
+            return Refused(line=line)
+        case {"type": "state", "neighbor": {"address": {"peer": str(peer)}, "state": "up"}}:
+            return SessionUp(peer_address=ip_address(peer))
+        case {"type": "state", "neighbor": {"address": {"peer": str(peer)}, "state": "down", "reason": str(reason)}}:
+            return SessionDown(peer_address=ip_address(peer), reason=reason)
+        case {"type": "update", "neighbor": {"direction": "send"} as neighbor}:
+            return _sent(neighbor)
+        case [*neighbors]:
+            return NeighborStates(neighbors=tuple(filter(None, map(_state, neighbors))))
+        case _:
+            return None
+
+
+def _state(neighbor: Any) -> NeighborState | None:
+    """`fsm` is the truth: `state` and `duration` lag behind."""
+    match neighbor:
+        case {"fsm": str(fsm), "peer": {"address": str(peer)}, "families": [*families]}:
+            is_established = fsm == ESTABLISHED
+            agreed = frozenset(str(f) for f in families) if is_established else frozenset()
+            return NeighborState(peer_address=ip_address(peer), is_established=is_established, families=agreed)
+        case _:
+            return None
+
+
+def _sent(neighbor: Any) -> Event | None:
+    match neighbor:
+        case {"address": {"peer": str(peer)}, "message": {"eor": {"afi": str(afi), "safi": str(safi)}}}:
+            return EndOfRib(peer_address=ip_address(peer), family=f"{afi} {safi}")
+        case {
+            "address": {"local": str(local), "peer": str(peer)},
+            "asn": {"local": int(my_asn), "peer": int(peer_asn)},
+            "message": {"update": {**update}},
+        }:
+            own = {ip_address(local)}
+            if isinstance(ip_address(local), IPv6Address) and "router-id" in neighbor:
+                own.add(ip_address(neighbor["router-id"]))  # what `next-hop self` is for IPv4 over IPv6
+            speaker = Speaker(own_next_hops=frozenset(own), is_ibgp=my_asn == peer_asn)
+            return RoutesSent(
+                peer_address=ip_address(peer),
+                speaker=speaker,
+                routes=tuple(_routes(update, speaker)),
+                withdrawn=tuple(_prefixes(update.get("withdraw", {}))),
+            )
+        case _:
+            return None
+
+
+def _routes(update: Any, speaker: Speaker) -> Iterator[Route]:
+    attributes = update.get("attribute", {})
+    local_pref = attributes.get("local-preference")
+    plain = {f"{a}:{b}" for a, b in attributes.get("community", [])}
+    large = {f"large:{a}:{b}:{c}" for a, b, c in attributes.get("large-community", [])}
+    communities = frozenset(plain | large)
+    for by_next_hop in update.get("announce", {}).values():
+        for next_hop, nlris in by_next_hop.items():
+            for prefix in _prefixes({"": nlris}):
+                route = Route(
+                    prefix=prefix, next_hop=ip_address(next_hop), local_pref=local_pref, communities=communities
+                )
+                yield as_sent(route, speaker)
+
+
+def _prefixes(by_family: Any) -> Iterator[IPNetwork]:
+    """ExaBGP writes prefixes as strings where `api.compact` is set, else as objects."""
+    for nlris in by_family.values():
+        for nlri in nlris:
+            yield ip_network(nlri if isinstance(nlri, str) else nlri["nlri"])

@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""The helper process of ExaBGP: carries lines between its pipes and one client on a Unix socket.
+
+`bridge.py SOCKET`, started by the line `run` of ExaBGP's configuration. Standard library only, Python 3.9 or later, as
+it runs with whatever Python ExaBGP's image has.
+
+- stdin is always drained, and a client that takes nothing for 5 s is dropped: ExaBGP writes to its helpers with a
+  blocking write.
+- It ends only with ExaBGP, never because of a client: more than 5 deaths of a helper within 64 s shut ExaBGP down.
+- The newest client wins: an agent that hangs must not keep its successor out.
+- Only whole lines of the forms in COMMAND get through: a byte beyond ASCII makes ExaBGP kill its helper, and it finds
+  command words such as `shutdown` anywhere in a line.
+- Answers carry no id: they belong to the commands in their order. Those owed to a former client are swallowed, or the
+  next one would take them for its own.
+
+Lines of the bridge itself are JSON objects with the key `bridge`: `hello` on connect, `reload` after the command
+`bridge reload` was carried out (ExaBGP reads its configuration again on SIGUSR1), `refused` for a line not passed on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+
+STUCK_SECONDS = 5.0
+UNANSWERED_MOST = 200
+COMMAND_BYTES = 64 * 1024
+EVENT_BYTES = 8 * 1024 * 1024
+TO_CLIENT_BYTES = 16 * 1024 * 1024
+TO_EXABGP_BYTES = 1024 * 1024
+READ_BYTES = 256 * 1024
+
+_ADDRESS = "[0-9A-Fa-f:.]{2,45}"
+_PREFIX = _ADDRESS + "/[0-9]{1,3}"
+_COMMUNITY = "[0-9]{1,5}:[0-9]{1,5}"
+_LARGE_COMMUNITY = "[0-9]{1,10}:[0-9]{1,10}:[0-9]{1,10}"
+
+
+def _many(item: str) -> str:
+    return item + "(?: " + item + ")*"
+
+
+COMMAND = re.compile(
+    (
+        "show neighbor (?:json|configuration)|neighbor " + _ADDRESS + " (?:"
+        "flush adj-rib out"
+        "|announce eor ipv[46] unicast"
+        "|(?:announce|withdraw) attributes next-hop (?:self|" + _ADDRESS + ") origin igp"
+        "(?: local-preference [0-9]{1,10})?"
+        r"(?: community \[" + _many(_COMMUNITY) + r"\])?"
+        r"(?: large-community \[" + _many(_LARGE_COMMUNITY) + r"\])?"
+        " nlri " + _many(_PREFIX) + ")"
+    ).encode("ascii")
+)
+RELOAD = b"bridge reload"
+ANSWERS = (b"done", b"error")
+EVENT = b'{ "exabgp"'
+
+
+class Gone(Exception):  # noqa: N818 - not an error: how one of the two ends says goodbye
+    """The other end closed, or sends lines without end."""
+
+
+class Lines:
+    """Whole lines out of what was read; the rest waits for more."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._rest = most, b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > self._most or any(len(line) > self._most for line in whole):
+            raise Gone("line too long")
+        return whole
+
+
+class Client:
+    """One connection: its partial line, what it has yet to take, and since when it takes nothing."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self.connection = connection
+        self.lines = Lines(COMMAND_BYTES)
+        self.outbox = bytearray()
+        self.taken_at = time.monotonic()
+
+    def put(self, line: bytes) -> None:
+        if not self.outbox:
+            self.taken_at = time.monotonic()
+        self.outbox += line + b"\n"
+        if len(self.outbox) > TO_CLIENT_BYTES:
+            raise Gone("takes too little")
+
+    def flush(self) -> None:
+        """Give it what it takes without waiting."""
+        try:
+            count = self.connection.send(self.outbox)
+        except (BlockingIOError, InterruptedError):
+            return
+        del self.outbox[:count]
+        self.taken_at = time.monotonic()
+
+    def is_stuck(self) -> bool:
+        return bool(self.outbox) and time.monotonic() - self.taken_at > STUCK_SECONDS
+
+
+class Bridge:
+    def __init__(self, path: Path) -> None:
+        self._exabgp = os.getppid()
+        self._started = time.time()
+        self._server = listen(path)
+        self._client: Client | None = None
+        self._owed: deque[Client | None] = deque()
+        self._events = Lines(EVENT_BYTES)
+        self._outbox = bytearray()
+        for descriptor in (0, 1):
+            os.set_blocking(descriptor, False)
+
+    def run(self) -> None:
+        """Until ExaBGP ends."""
+        while True:
+            ready = self._wait()
+            try:
+                self._serve_exabgp(ready)
+            except (Gone, BrokenPipeError):
+                return
+            try:
+                self._serve_client(ready)
+            except (Gone, OSError):
+                self._drop()
+            if self._server in ready:
+                self._accept()
+
+    def _wait(self) -> dict[object, int]:
+        read, write = selectors.EVENT_READ, selectors.EVENT_WRITE
+        with selectors.PollSelector() as selector:
+            selector.register(0, read)
+            selector.register(self._server, read)
+            if self._outbox:
+                selector.register(1, write)
+            if self._client is not None:
+                is_free = len(self._owed) < UNANSWERED_MOST and len(self._outbox) < TO_EXABGP_BYTES
+                wanted = (read if is_free else 0) | (write if self._client.outbox else 0)
+                if wanted:
+                    selector.register(self._client.connection, wanted)
+            return {key.fileobj: mask for key, mask in selector.select(timeout=1.0)}
+
+    def _serve_exabgp(self, ready: dict[object, int]) -> None:
+        if 0 in ready:
+            data = os.read(0, READ_BYTES)
+            if not data:
+                raise Gone("ExaBGP ended")
+            for line in self._events.feed(data):
+                self._from_exabgp(line)
+        if 1 in ready:
+            with suppress(BlockingIOError):
+                del self._outbox[: os.write(1, self._outbox)]
+
+    def _from_exabgp(self, line: bytes) -> None:
+        """An event is for whoever is connected; an answer and what comes before it, for the one who asked."""
+        receiver = self._client
+        if line in ANSWERS:
+            receiver = self._owed.popleft() if self._owed else None
+        elif not line.startswith(EVENT):
+            receiver = self._owed[0] if self._owed else None
+        if receiver is None or receiver is not self._client:
+            return
+        try:
+            receiver.put(line)
+        except Gone:
+            self._drop()
+
+    def _serve_client(self, ready: dict[object, int]) -> None:
+        client = self._client
+        if client is None:
+            return
+        mask = ready.get(client.connection, 0)
+        if mask & selectors.EVENT_READ:
+            data = client.connection.recv(COMMAND_BYTES)
+            if not data:
+                raise Gone("closed")
+            for line in client.lines.feed(data):
+                self._from_client(client, line)
+        if client.outbox:
+            client.flush()
+        if client.is_stuck():
+            raise Gone("stuck")
+
+    def _from_client(self, client: Client, line: bytes) -> None:
+        if line == RELOAD:
+            os.kill(self._exabgp, signal.SIGUSR1)
+            client.put(own(bridge="reload"))
+        elif COMMAND.fullmatch(line):
+            self._outbox += line + b"\n"
+            self._owed.append(client)
+        else:
+            client.put(own(bridge="refused", line=line[:200].decode("ascii", "replace")))
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._server.accept()
+        except OSError:  # it went away again, or there are no descriptors left: the next one may be luckier
+            return
+        self._drop()
+        self._client = Client(connection)
+        pids = {"exabgp_pid": self._exabgp, "bridge_pid": os.getpid()}
+        self._client.put(own(bridge="hello", started=self._started, **pids))
+
+    def _drop(self) -> None:
+        if self._client is not None:
+            self._client.connection.close()
+            self._owed = deque(None for _ in self._owed)
+            self._client = None
+
+
+def own(**values: object) -> bytes:
+    return json.dumps(values).encode("ascii")
+
+
+def listen(path: Path) -> socket.socket:
+    """A listening socket in place of whatever a former bridge left there, never open to others than owner and group."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    umask = os.umask(0o117)
+    try:
+        server.bind(str(fresh))
+    finally:
+        os.umask(umask)
+    server.listen(4)
+    server.setblocking(False)
+    fresh.replace(path)
+    return server
+
+
+if __name__ == "__main__":
+    Bridge(Path((*sys.argv[1:], "/run/announcer/bridge.sock")[0])).run()
