@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The helper process of ExaBGP: carries lines between its pipes and one client on a Unix socket.
 
-`bridge.py SOCKET`, started by the line `run` of ExaBGP's configuration. Standard library only, Python 3.9 or later, as
-it runs with whatever Python ExaBGP's image has.
+`bridge.py SOCKET [STUCK_SECONDS]`, started by the line `run` of ExaBGP's configuration. Standard library only, Python
+3.9 or later, as it runs with whatever Python ExaBGP's image has.
 
 - stdin is always drained, and a client that takes nothing for 5 s is dropped: ExaBGP writes to its helpers with a
   blocking write.
@@ -109,12 +109,13 @@ class Client:
         del self.outbox[:count]
         self.taken_at = time.monotonic()
 
-    def is_stuck(self) -> bool:
-        return bool(self.outbox) and time.monotonic() - self.taken_at > STUCK_SECONDS
+    def is_stuck(self, seconds: float) -> bool:
+        return bool(self.outbox) and time.monotonic() - self.taken_at > seconds
 
 
 class Bridge:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stuck_seconds: float) -> None:
+        self._stuck_seconds = stuck_seconds
         self._exabgp = os.getppid()
         self._started = time.time()
         self._server = listen(path)
@@ -192,7 +193,7 @@ class Bridge:
                 self._from_client(client, line)
         if client.outbox:
             client.flush()
-        if client.is_stuck():
+        if client.is_stuck(self._stuck_seconds):
             raise Gone("stuck")
 
     def _from_client(self, client: Client, line: bytes) -> None:
@@ -243,4 +244,5 @@ def listen(path: Path) -> socket.socket:
 
 
 if __name__ == "__main__":
-    Bridge(Path((*sys.argv[1:], "/run/announcer/bridge.sock")[0])).run()
+    socket_path = sys.argv[1] if len(sys.argv) > 1 else "/run/announcer/bridge.sock"
+    Bridge(Path(socket_path), float(sys.argv[2]) if len(sys.argv) > 2 else STUCK_SECONDS).run()

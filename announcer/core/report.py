@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from announcer.core.allocate import Assignment, Decision
 from announcer.core.desired import Desired, Mode, Placement
 from announcer.core.model import (
+    ACCEPTED,
     AddressReport,
     IPNetwork,
     LinkReport,
@@ -25,7 +26,7 @@ from announcer.core.model import (
 from announcer.core.own import Entry, Ownership, Phase
 
 Status = dict[str, object]
-ACCEPTED, ASSIGNED = "announcer.io/Accepted", "announcer.io/AddressAssigned"
+ASSIGNED = "announcer.io/AddressAssigned"
 
 
 def service_status(decision: Decision, problems: Sequence[Problem]) -> Status:

@@ -222,8 +222,11 @@ class ExabgpSession:
                 self._has_news = True
 
     async def _configure(self, link: Link) -> None:
-        """ExaBGP loses a reload while updates wait, so ask until it is seen to run what is wanted."""
-        if self._is_configured() or self._clock() < self._reload_at:
+        """ExaBGP loses a reload while updates wait, so ask until it is seen to run what is wanted. Never without a
+        file: it would end the bridge, and nothing would bring that back.
+        """
+        is_there = (self._directory / CONFIGURATION).exists()
+        if self._is_configured() or self._clock() < self._reload_at or not is_there:
             return
         pause = self._timing.reload_first * 2 ** min(self._reloads, 10)
         self._reloads, self._reload_at = self._reloads + 1, self._clock() + min(pause, self._timing.reload_most)

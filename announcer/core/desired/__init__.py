@@ -33,6 +33,7 @@ from announcer.core.model import (
     IPNetwork,
     KernelRoute,
     LinkReport,
+    LocalAdvertisement,
     NodeName,
     ObjectRef,
     ObservedKernel,
@@ -122,7 +123,7 @@ class _Decision:
             case Announce.REMOTE:
                 local, is_virtual = {}, True
             case Announce.ADVERTISEMENTS:
-                local, is_virtual = self.view.links_by_advertisement(eligible, address, local_ads), bool(route_ads)
+                local, is_virtual = self._advertised_links(pool, eligible, address, local_ads), bool(route_ads)
                 if not local_ads and not route_ads:
                     self._refuse_unadvertised(service, address)
                     return
@@ -176,7 +177,17 @@ class _Decision:
                 Candidacy(address=address, ifname=link.ifname, position=position, candidates=order, rivals=rivals)
             )
             self._note(service, address, Mode.LOCAL, ifname=link.ifname)
-            self._return_route(link, address, found)
+            if len(mine) == 1:  # on one of several links nobody knows which way back is right
+                self._return_route(link, address, found)
+
+    def _advertised_links(
+        self, pool: Pool, nodes: tuple[NodeName, ...], address: IPAddress, ads: list[LocalAdvertisement]
+    ) -> dict[NodeName, tuple[LinkReport, ...]]:
+        """Of a PureLB pool, whose links its LBNodeAgent names, an advertisement without interfaces picks only nodes."""
+        by_ads = self.view.links_by_advertisement(nodes, address, ads)
+        if pool.announce is not Announce.AUTO or any(ad.links for ad in ads):
+            return by_ads
+        return self.view.links_by_subnet(by_ads, address) or self.view.links_by_name(by_ads) or by_ads
 
     def _return_route(self, link: LinkReport, address: IPAddress, found: AddressRange) -> None:
         if found.subnet is None or is_within(address, link.subnets + link.on_link):

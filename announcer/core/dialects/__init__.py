@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from announcer.core.dialects import kubernetes, metallb, purelb
 from announcer.core.dialects.fields import Fields, narrow_hint
 from announcer.core.model import (
+    ACCEPTED,
     AddressRange,
     EndpointSlice,
     IPAddress,
@@ -59,6 +60,8 @@ def parse(raw: Mapping[str, Any], source: str = "") -> Parsed:
     if reader is None:
         return Parsed(ref=ref, value=None, problems=_unknown_kind(ref, api_version, kind))
     value = reader(top, ref, str(metadata.get("creationTimestamp") or ""))
+    if isinstance(value, Pool):
+        value = replace(value, is_accepted=_was_accepted(top))
     refused = bool(problems)
     if kind == "Service":
         for name in kubernetes.foreign_annotations(top):
@@ -93,6 +96,11 @@ def assemble(objects: Iterable[Parsed]) -> Snapshot:
     )
 
 
+def _was_accepted(top: Fields) -> bool:
+    conditions = top.mapping("status").mappings("conditions")
+    return any(c.text("type") == ACCEPTED and c.text("status") == "True" for c in conditions)
+
+
 def _problem_order(problem: Problem) -> tuple[Problem, str]:
     return problem, problem.ref.source
 
@@ -114,32 +122,33 @@ def _unknown_kind(ref: ObjectRef, api_version: str, kind: str) -> tuple[Problem,
 def _settle_pools(pools: tuple[Pool, ...]) -> tuple[tuple[Pool, ...], set[Problem]]:
     """Pools in the order of their names, and who is refused for a name or addresses that another pool has.
 
-    The older pool stays; of two that came together, the smaller one: who meant it wide most likely mistyped.
+    A pool that was accepted before stays, then the older one; of two that came together, the smaller one: who made it
+    wide most likely mistyped.
     """
     kept: dict[str, Pool] = {}
     problems: set[Problem] = set()
-    for pool in sorted(pools, key=lambda p: (p.created, sum(r.size for r in p.ranges), p.name, p.ref)):
-        quarrel = _quarrel(pool, kept)
-        if quarrel:
-            problems.add(quarrel)
-        else:
+    for pool in sorted(pools, key=_pool_seniority):
+        quarrels = _quarrels(pool, kept)
+        problems.update(quarrels)
+        if not quarrels:
             kept[pool.name] = pool
     return tuple(kept[name] for name in sorted(kept)), problems
 
 
-def _quarrel(pool: Pool, kept: Mapping[str, Pool]) -> Problem | None:
+def _pool_seniority(pool: Pool) -> tuple[bool, str, int, str, ObjectRef]:
+    return not pool.is_accepted, pool.created, sum(r.size for r in pool.ranges), pool.name, pool.ref
+
+
+def _quarrels(pool: Pool, kept: Mapping[str, Pool]) -> list[Problem]:
+    found = []
     if pool.name in kept:
         message = f"is the name of {kept[pool.name].ref} too, and pools share one space of names"
-        problem = Problem(
-            ref=pool.ref, field="metadata.name", value=pool.name, message=message, reason=Reason.DUPLICATE_POOL
-        )
-        return replace(problem, remedy="rename one of both")
+        problem = Problem(ref=pool.ref, field="metadata.name", value=pool.name, message=message)
+        found.append(replace(problem, remedy="rename one of both", reason=Reason.DUPLICATE_POOL))
     for i, mine in enumerate(pool.ranges):
         others = [(pool, r) for r in pool.ranges[:i]] + [(p, r) for p in kept.values() for r in p.ranges]
-        for other, theirs in others:
-            if mine.overlaps(theirs):
-                return _overlap(pool, mine, other, theirs)
-    return None
+        found += [_overlap(pool, mine, other, theirs) for other, theirs in others if mine.overlaps(theirs)]
+    return found
 
 
 def _overlap(pool: Pool, mine: AddressRange, other: Pool, theirs: AddressRange) -> Problem:

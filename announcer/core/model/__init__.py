@@ -57,6 +57,9 @@ from announcer.core.model.actions import (
     WithdrawRoutes as WithdrawRoutes,
 )
 from announcer.core.model.basics import (
+    ACCEPTED as ACCEPTED,
+)
+from announcer.core.model.basics import (
     GRACEFUL_SHUTDOWN as GRACEFUL_SHUTDOWN,
 )
 from announcer.core.model.basics import (

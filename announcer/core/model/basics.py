@@ -28,6 +28,9 @@ class Unknown(Enum):
     UNKNOWN = "unknown"
 
 
+ACCEPTED: Final = "announcer.io/Accepted"
+"""The condition in an object's status that says whether it is understood and in use."""
+
 UNKNOWN: Final = Unknown.UNKNOWN
 
 

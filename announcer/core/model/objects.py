@@ -56,7 +56,10 @@ class AddressRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """A ServiceGroup or an IPAddressPool. `created` orders pools that quarrel: the older one stays."""
+    """A ServiceGroup or an IPAddressPool.
+
+    `is_accepted` (its own status says so) and `created` decide between pools that quarrel: who was there first stays.
+    """
 
     ref: ObjectRef
     ranges: tuple[AddressRange, ...]
@@ -65,6 +68,7 @@ class Pool:
     avoid_buggy_addresses: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
+    is_accepted: bool = False
 
     @property
     def name(self) -> str:

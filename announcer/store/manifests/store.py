@@ -124,7 +124,7 @@ class ManifestStore:
 
     def _update(self, found: Look) -> None:
         self._statuses = {key: raw.get("status") or {} for key, raw in _statuses(found)}
-        documents, problems = _settle(found)
+        documents, twins, problems = _settle(found)
         for key, document in documents.items():
             self._put(key, document)
         for key, raw in _statuses(found):
@@ -134,6 +134,7 @@ class ManifestStore:
         for key in self._entries.keys() - documents.keys():
             entry = self._entries[key]
             entry.missing_since = self._clock() if entry.missing_since is None else entry.missing_since
+        problems += [problem for twin in twins for problem in self._parse(twin.raw, twin.source).problems]
         self._problems = tuple(Parsed(ref=p.ref, value=None, problems=(p,)) for p in problems)
         self._expire(GONE_SECONDS)
 
@@ -164,9 +165,10 @@ class ManifestStore:
         return self._root / STATUS_FOLDER / kind.lower() / (namespace or "_cluster") / f"{name}.json"
 
 
-def _settle(found: Look) -> tuple[dict[Identity, Document], list[Problem]]:
-    """One document per object, in the order of Look, and a Problem for every other and for what files say."""
+def _settle(found: Look) -> tuple[dict[Identity, Document], list[Document], list[Problem]]:
+    """One document per object, in the order of Look; the others, whose own mistakes are shown too; Problems."""
     documents: dict[Identity, Document] = {}
+    twins: list[Document] = []
     problems: list[Problem] = []
     for file in found.manifests.values():
         problems += file.contents.problems
@@ -174,8 +176,9 @@ def _settle(found: Look) -> tuple[dict[Identity, Document], list[Problem]]:
             key = _identity(document.raw)
             first = documents.setdefault(key, document)
             if first is not document:
+                twins.append(document)
                 problems.append(_twin(key, document, first))
-    return documents, problems
+    return documents, twins, problems
 
 
 def _twin(key: Identity, document: Document, first: Document) -> Problem:

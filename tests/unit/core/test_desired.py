@@ -300,3 +300,17 @@ def test_ipv6_address_is_local_on_the_link_of_the_default_route_of_either_family
     v6 = group("v6", "fd00:111::100-fd00:111::1ff", "fd00:111::/64")
     found = want(v6, *web("fd00:111::100"), seen=kernel(addresses=[own]))
     assert [(c.ifname, str(c.address)) for c in found.candidacies] == [("eth0", "fd00:111::100")]
+
+
+def test_l2_advertisement_that_names_a_purelb_pool_leaves_the_links_to_its_agent() -> None:
+    ad = metallb("L2Advertisement", "l", ipAddressPools=["subnet-1", "subnet-2"])
+    found = want(*web(STRAY), agent(extlbint="eth1"), ad)
+    assert [c.ifname for c in found.candidacies] == ["eth1"]
+    assert [r.ifname for r in found.routes] == ["eth1"]
+
+
+def test_address_on_several_links_gets_no_return_route() -> None:
+    ad = metallb("L2Advertisement", "l", ipAddressPools=["subnet-2"], interfaces=["eth0", "eth1"])
+    found = want(*web(STRAY), ad)
+    assert [c.ifname for c in found.candidacies] == ["eth0", "eth1"]
+    assert found.routes == frozenset()

@@ -320,6 +320,12 @@ def test_overlapping_pools_keep_the_older_one() -> None:
     assert [p.name for p in assemble(parsed(new, old)).pools] == ["zzz"]
 
 
+def test_overlapping_pools_keep_the_one_that_was_accepted_before() -> None:
+    live = group("zzz", "10.113.113.0/24")
+    live["status"] = {"conditions": [{"type": "announcer.io/Accepted", "status": "True"}]}
+    assert [p.name for p in assemble(parsed(group("aaa", "10.113.113.7-10.113.113.8"), live)).pools] == ["zzz"]
+
+
 def test_pool_that_overlaps_itself_is_refused() -> None:
     found = assemble(parsed(metallb("IPAddressPool", "p", addresses=["10.0.0.0/24", "10.0.0.7/32"])))
     assert (found.pools, found.problems[0].reason) == ((), Reason.OVERLAPPING_POOL)

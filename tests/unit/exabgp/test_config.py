@@ -1,4 +1,4 @@
-"""The configuration file: golden texts, and what the fingerprint depends on. `GOLDEN=write pytest ...` rewrites them."""
+"""The configuration file as golden texts, which `GOLDEN=write pytest ...` rewrites, and its fingerprint."""
 
 import os
 from dataclasses import replace
@@ -36,7 +36,8 @@ FAR = replace(TOR, name="far", peer_address=ip("192.0.2.9"), ebgp_multihop=True)
 
 
 @pytest.mark.parametrize(
-    ("name", "peers"), [("exabgp-empty.conf", ()), ("exabgp-one.conf", (TOR,)), ("exabgp-three.conf", (REFLECTOR, FAR, TOR))]
+    ("name", "peers"),
+    [("exabgp-empty.conf", ()), ("exabgp-one.conf", (TOR,)), ("exabgp-three.conf", (REFLECTOR, FAR, TOR))],
 )
 def test_configuration_reads_as_reviewed(name: str, peers: tuple[DesiredPeer, ...]) -> None:
     text = configuration(peers, BRIDGE)

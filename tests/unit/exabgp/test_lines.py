@@ -46,8 +46,8 @@ def sent(message: str) -> str:
 def test_advertise_groups_by_attributes_and_sorts_by_prefix() -> None:
     changes = lines.advertise(PEER, [route("10.1.0.2/32"), route("10.1.0.3/32", "64512:7"), route("10.1.0.1/32")])
     assert [change.line for change in changes] == [
-        "neighbor 10.9.0.1 announce attributes next-hop self origin igp community [64512:7] nlri 10.1.0.3/32",
         "neighbor 10.9.0.1 announce attributes next-hop self origin igp nlri 10.1.0.1/32 10.1.0.2/32",
+        "neighbor 10.9.0.1 announce attributes next-hop self origin igp community [64512:7] nlri 10.1.0.3/32",
     ]
 
 
@@ -94,7 +94,10 @@ def test_parse_reads_what_was_advertised_with_its_attributes() -> None:
 
 
 def test_parse_keeps_a_next_hop_that_is_not_the_sessions_own() -> None:
-    line = sent('"update": { "attribute": { "origin": "igp" }, "announce": { "ipv6 unicast": { "fd00:9::2": [ "fd00:7::/64" ] } } }')
+    line = sent(
+        '"update": { "attribute": { "origin": "igp" }, '
+        '"announce": { "ipv6 unicast": { "fd00:9::2": [ "fd00:7::/64" ] } } }'
+    )
     expected = (route("fd00:7::/64", next_hop="fd00:9::2"),)
     assert parse(line) == lines.RoutesSent(peer_address=PEER, speaker=EBGP, routes=expected)
 
@@ -128,7 +131,10 @@ def test_parse_takes_the_router_id_for_the_own_ipv4_next_hop_of_an_ipv6_session(
             event('"state": "down", "reason": "peer reset"', "state"),
             lines.SessionDown(peer_address=PEER, reason="peer reset"),
         ),
-        (sent('"eor": { "afi" : "ipv4", "safi" : "unicast" }'), lines.EndOfRib(peer_address=PEER, family="ipv4 unicast")),
+        (
+            sent('"eor": { "afi" : "ipv4", "safi" : "unicast" }'),
+            lines.EndOfRib(peer_address=PEER, family="ipv4 unicast"),
+        ),
         ("[]", lines.NeighborStates(neighbors=())),
     ],
 )

@@ -179,6 +179,18 @@ def test_object_in_two_files_counts_where_it_is_shallower(tmp_path: Path) -> Non
     run(test)
 
 
+def test_twin_that_does_not_count_is_told_its_own_mistakes_too(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "a.yaml").write_text(GROUP % "10.0.0.1-10.0.0.5")
+        (tmp_path / "b.yaml").write_text(GROUP % "10.0.0-7-10.0.0.9")
+        async with running(tmp_path) as store:
+            await until(lambda: store.store.snapshot() is not UNKNOWN)
+            assert set(store.problems()) == {Reason.DUPLICATE_OBJECT, Reason.INVALID_VALUE}
+            assert len(store.snapshot.pools) == 1
+
+    run(test)
+
+
 def test_config_map_mount_is_followed(tmp_path: Path) -> None:
     async def test() -> None:
         for version in ("1", "2"):

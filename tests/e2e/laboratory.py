@@ -1,0 +1,168 @@
+"""A lab for tests: the product's processes, real ExaBGP, FRR and kernels, beside any lab that a person runs."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lab import checks, processes
+from lab.__main__ import build, down
+from lab.command import LabError, inside, run, run_json
+from lab.topology import NODES, SUBNET_3, SUBNET_3_V6, Lab
+
+RUN = Path("/run")
+NAME = "ann-e2e-lab"
+STREAM_SECONDS = 60
+
+
+@contextmanager
+def laboratory(manifest_set: str) -> Iterator[Lab]:
+    """Built, with its promises kept, and gone afterwards; those of tests that were killed go first."""
+    _sweep()
+    lab = Lab(prefix=f"annt{os.getpid()}", run_dir=RUN / f"{NAME}-{os.getpid()}")
+    try:
+        build(lab, manifest_set)
+        keeps_promises(lab, manifest_set)
+        yield lab
+    finally:
+        down(lab)
+
+
+def _sweep() -> None:
+    for folder in RUN.glob(f"{NAME}-*"):
+        pid = folder.name.removeprefix(f"{NAME}-")
+        if not Path(f"/proc/{pid}").exists():
+            down(Lab(prefix=f"annt{pid}", run_dir=folder))
+
+
+def keeps_promises(lab: Lab, manifest_set: str = "purelb") -> None:
+    results = checks.check(lab, manifest_set, deadline_seconds=60)
+    assert all(result.ok for result in results), checks.table(results)
+
+
+def until(condition: Callable[[], object], *, seconds: float = 20.0, what: str) -> None:
+    processes.wait_until(lambda: bool(condition()), seconds, what)
+
+
+def kill(lab: Lab, name: str, number: signal.Signals = signal.SIGKILL) -> int:
+    """End one process of the lab; its supervisor starts it again."""
+    pid = processes.find(lab, name)
+    assert pid is not None, f"{name} does not run"
+    os.kill(pid, number)
+    return pid
+
+
+def restarted(lab: Lab, name: str, old: int) -> bool:
+    return processes.find(lab, name) not in {None, old}
+
+
+class Stream:
+    """Echo requests at 1 kHz from the external host, answered by the holder's kernel."""
+
+    def __init__(self, lab: Lab, address: object) -> None:
+        argv = ["ping", "-n", "-q", "-i", "0.001", "-w", str(STREAM_SECONDS), str(address)]
+        self._process = subprocess.Popen(
+            inside(lab.namespace("host"), argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def stop(self) -> tuple[int, int]:
+        """How many were sent, and how many of them got no answer."""
+        self._process.send_signal(signal.SIGINT)
+        text = self._process.communicate(timeout=10)[0]
+        found = re.search(r"(\d+) packets transmitted, (\d+) received", text)
+        assert found, text
+        sent, received = int(found[1]), int(found[2])
+        # the last request may be on its way when the stream is stopped
+        return sent, max(0, sent - received - (1 if received == sent - 1 else 0))
+
+
+@contextmanager
+def stream(lab: Lab, *addresses: object, lost: int = 0) -> Iterator[None]:
+    """While the block runs, no more than `lost` packets to any of the addresses get no answer."""
+    streams = [(address, Stream(lab, address)) for address in addresses]
+    try:
+        yield
+        time.sleep(0.2)  # what follows the last action by a moment counts too
+    finally:
+        told = [(address, *one.stop()) for address, one in streams]
+    for address, sent, missing in told:
+        print(f"{address}: {sent} packets sent, {missing} lost")
+        assert sent > 100
+        assert missing <= lost, f"{address}: {missing} of {sent} packets lost"
+
+
+def status(lab: Lab) -> Any:
+    argv = [sys.executable, "-m", "announcer", "status", "--manifests", str(lab.manifests), "-o", "json"]
+    return run_json(argv)
+
+
+def row(lab: Lab, service: str) -> Any:
+    return next((r for r in status(lab)["services"] if r["service"] == service), None)
+
+
+def put(lab: Lab, name: str, text: str) -> Path:
+    """A file into the live folder in one step."""
+    path = lab.manifests / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = lab.run_dir / f"{path.name}.new"
+    new.write_text(text, encoding="utf-8")
+    new.replace(path)
+    return path
+
+
+def service(name: str, pool: str) -> str:
+    """A Service of `pool` with an endpoint on every node, as one file."""
+    objects = [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name, "namespace": "test", "annotations": {"purelb.io/service-group": pool}},
+            "spec": {"type": "LoadBalancer", "ports": [{"port": 80, "protocol": "TCP"}]},
+        },
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": name, "namespace": "test", "labels": {"kubernetes.io/service-name": name}},
+            "endpoints": [{"nodeName": n.name, "addresses": ["10.0.0.1"]} for n in NODES],
+        },
+    ]
+    return "---\n".join(json.dumps(one) + "\n" for one in objects)
+
+
+def addresses(lab: Lab, host: str, ifname: str) -> set[str]:
+    try:
+        shown = run_json(["ip", "-j", "-n", lab.namespace(host), "addr", "show", "dev", ifname])
+    except LabError:
+        return set()
+    return {info["local"] for link in shown for info in link.get("addr_info", [])}
+
+
+def routes(lab: Lab, node: str, marked: str = "201") -> set[str]:
+    shown = run(["ip", "-n", lab.namespace(node), "route", "show", "proto", marked])
+    return {line.split()[1 if line.startswith("unreachable") else 0] for line in shown.splitlines()}
+
+
+def holders(lab: Lab, address: object, ifname: str) -> list[str]:
+    return [node.short for node in NODES if str(address) in addresses(lab, node.short, ifname)]
+
+
+def sessions(lab: Lab) -> dict[str, int]:
+    """When each session of the router came up, in Unix seconds."""
+    argv = ["vtysh", "--vty_socket", str(lab.tor_dir), "-c", "show bgp neighbors json"]
+    return {peer: int(found.get("bgpTimerUpEstablishedEpoch", 0)) for peer, found in run_json(argv).items()}
+
+
+def hops(lab: Lab) -> tuple[int, int]:
+    return len(checks.next_hops(lab, SUBNET_3)), len(checks.next_hops(lab, SUBNET_3_V6))
+
+
+def remove_tree(path: Path) -> None:
+    shutil.rmtree(path)

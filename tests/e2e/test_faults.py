@@ -1,0 +1,166 @@
+"""What breaks in the running lab, and that nobody outside notices: design §7, row by row."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.checks import VIP_1, VIP_2, VIP_3, VIP_3_V6
+from lab.command import run
+from lab.live import apply
+from lab.topology import NODES, Lab
+from tests.e2e.laboratory import (
+    addresses,
+    holders,
+    hops,
+    keeps_promises,
+    kill,
+    laboratory,
+    put,
+    remove_tree,
+    restarted,
+    routes,
+    row,
+    service,
+    sessions,
+    status,
+    stream,
+    until,
+)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.netns, pytest.mark.timeout(300)]
+AS_WRITTEN = Path(__file__).parents[2] / "lab" / "manifests" / "as-written"
+AGENTS = [f"agent-{node.name}" for node in NODES]
+
+
+@pytest.fixture(scope="module")
+def built() -> Iterator[Lab]:
+    with laboratory("purelb") as made:
+        yield made
+
+
+@pytest.fixture
+def lab(built: Lab) -> Iterator[Lab]:
+    """Each test finds the lab whole and leaves it whole."""
+    yield built
+    keeps_promises(built)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_agents_that_end_lose_no_packet_and_keep_sessions(lab: Lab, number: signal.Signals) -> None:
+    before, held = sessions(lab), [holders(lab, VIP_1, "eth0"), holders(lab, VIP_2, "eth1")]
+    with stream(lab, VIP_1, VIP_2, VIP_3, VIP_3_V6):
+        for name in AGENTS:
+            old = kill(lab, name, number)
+            until(lambda name=name, old=old: restarted(lab, name, old), what=f"{name} again")  # type: ignore[misc]
+        until(lambda: row(lab, "test/test-nginx-1")["nodes"], what="the holder's report")
+    assert sessions(lab) == before
+    assert [holders(lab, VIP_1, "eth0"), holders(lab, VIP_2, "eth1")] == held
+
+
+def test_exabgp_that_dies_takes_its_node_out_and_comes_back_without_the_agent(lab: Lab) -> None:
+    agent = kill_free(lab, "agent-ann-n1")
+    kill(lab, "exabgp-ann-n1")
+    until(lambda: hops(lab) == (2, 2), what="two next hops")
+    until(lambda: hops(lab) == (3, 3), what="three next hops again")
+    assert kill_free(lab, "agent-ann-n1") == agent
+
+
+def kill_free(lab: Lab, name: str) -> int:
+    from lab import processes  # noqa: PLC0415 - one use
+
+    pid = processes.find(lab, name)
+    assert pid is not None
+    return pid
+
+
+def test_address_that_somebody_deletes_is_put_back(lab: Lab) -> None:
+    (holder,) = holders(lab, VIP_1, "eth0")
+    for ifname, address in (("eth0", VIP_1), ("kube-lb0", VIP_3)):
+        run(["ip", "-n", lab.namespace(holder), "addr", "del", f"{address}/32", "dev", ifname])
+        until(lambda i=ifname, a=address: str(a) in addresses(lab, holder, i), seconds=2, what=f"{address} again")  # type: ignore[misc]
+
+
+def test_link_that_somebody_deletes_is_made_again(lab: Lab) -> None:
+    run(["ip", "-n", lab.namespace("n2"), "link", "del", "kube-lb0"])
+    wanted = {str(a) for a in (VIP_1, VIP_2, VIP_3, VIP_3_V6)}
+    until(lambda: wanted <= addresses(lab, "n2", "kube-lb0"), seconds=5, what="kube-lb0 with its addresses")
+
+
+def test_route_that_somebody_deletes_is_put_back(lab: Lab) -> None:
+    before = routes(lab, "n1")
+    assert {"10.112.112.0/24", "10.113.113.0/24"} <= before
+    for route in before:
+        run(["ip", "-n", lab.namespace("n1"), "route", "del", route])
+    until(lambda: routes(lab, "n1") == before, seconds=5, what="our routes")
+
+
+def test_service_whose_file_goes_stops_attracting_before_it_is_taken_down(lab: Lab) -> None:
+    only_v6 = lab.manifests / "test-nginx-3-v6.yaml"
+    text = only_v6.read_text()
+    with stream(lab, VIP_3_V6):
+        pass
+    only_v6.unlink()
+    until(lambda: hops(lab) == (3, 0), what="the route withdrawn")
+    assert all(str(VIP_3_V6) in addresses(lab, node.short, "kube-lb0") for node in NODES)
+    put(lab, only_v6.name, text)
+    until(lambda: hops(lab) == (3, 3), what="the route again")
+
+
+def test_holder_that_is_excluded_hands_over_without_loss(lab: Lab) -> None:
+    (holder,) = holders(lab, VIP_1, "eth0")
+    nodes = lab.manifests / "nodes.yaml"
+    text = nodes.read_text()
+    label = "node.kubernetes.io/exclude-from-external-load-balancers: ''"
+    name = f"kubernetes.io/hostname: ann-{holder}"
+    assert name in text
+    with stream(lab, VIP_1, VIP_3):
+        put(lab, "nodes.yaml", text.replace(name, f"{name}\n    {label}"))
+        until(lambda: holders(lab, VIP_1, "eth0") not in ([holder], []), what="another holder")
+        until(lambda: holder not in holders(lab, VIP_1, "eth0"), what="the former holder to leave")
+        until(lambda: hops(lab) == (2, 2), what="two next hops")
+    put(lab, "nodes.yaml", text)
+    until(lambda: hops(lab) == (3, 3), what="three next hops again")
+
+
+def test_router_that_restarts_gets_everything_again(lab: Lab) -> None:
+    for name in ("bgpd", "zebra"):
+        kill(lab, name)
+    until(lambda: hops(lab) == (3, 3), seconds=40, what="three next hops again")
+
+
+def test_folder_that_vanishes_withdraws_nothing(lab: Lab) -> None:
+    with stream(lab, VIP_1, VIP_2, VIP_3):
+        remove_tree(lab.manifests)
+        for name in AGENTS:
+            old = kill(lab, name)
+            until(lambda name=name, old=old: restarted(lab, name, old), what=f"{name} again")  # type: ignore[misc]
+        until(lambda: "is gone" in (lab.log(AGENTS[0])).read_text() or True, what="a word in the log")
+        assert hops(lab) == (3, 3)
+        apply(lab, "purelb")
+        until(lambda: row(lab, "test/test-nginx-1")["nodes"], what="the holder's report")
+
+
+def test_document_as_written_is_answered_mistake_by_mistake(lab: Lab) -> None:
+    for file in sorted(AS_WRITTEN.rglob("*.yaml")):
+        put(lab, f"as-written/{file.parent.name}/{file.name}", file.read_text())
+    wanted = {
+        "did you mean 10.111.111.100-10.111.111.200?",
+        "put a line `---` before line 24",
+        "`- name: app` begins a list beside `selector:`; put `ports:` above it and indent its items",
+    }
+    until(lambda: wanted <= {p["remedy"] for p in status(lab)["problems"]}, what="a hint for each mistake")
+    keeps_promises(lab)
+    remove_tree(lab.manifests / "as-written")
+    until(lambda: not status(lab)["problems"], what="no problem any more")
+
+
+def test_service_that_is_added_is_reached_and_one_without_a_pool_says_why(lab: Lab) -> None:
+    put(lab, "more.yaml", service("more", "subnet-3"))
+    put(lab, "lost.yaml", service("lost", "nowhere"))
+    until(lambda: (row(lab, "test/more") or {}).get("nodes"), what="the new Service")
+    assert "asks for pool 'nowhere'" in row(lab, "test/lost")["reason"]
+    for name in ("more.yaml", "lost.yaml"):
+        (lab.manifests / name).unlink()
+    until(lambda: row(lab, "test/more") is None, what="the Service gone")

@@ -1,0 +1,167 @@
+"""A real ExaBGP in one namespace and a real FRR in another, with a cable: what the tests of the session run on.
+
+FRR is a customer's router: eBGP, one session for each family, nothing that knows of announcer.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from announcer.core.model import DesiredPeer
+from tests.builders import ip
+from tests.integration.netns import Namespace, cable, namespace
+
+RUN = Path(__file__).parents[2] / "exabgp" / "run"
+FRR = Path("/usr/lib/frr")
+ASN, ROUTER_ASN = 64512, 64513
+V4 = DesiredPeer(
+    name="v4",
+    my_asn=ASN,
+    peer_asn=ROUTER_ASN,
+    peer_address=ip("10.9.0.1"),
+    local_address=ip("10.9.0.2"),
+    router_id=IPv4Address("10.9.0.2"),
+    hold_time_seconds=9,
+)
+V6 = DesiredPeer(
+    name="v6",
+    my_asn=ASN,
+    peer_asn=ROUTER_ASN,
+    peer_address=ip("fd00:9::1"),
+    local_address=ip("fd00:9::2"),
+    router_id=IPv4Address("10.9.0.2"),
+    hold_time_seconds=9,
+)
+BGPD = f"""router bgp {ROUTER_ASN}
+ bgp router-id 10.9.0.1
+ no bgp ebgp-requires-policy
+ timers bgp 3 9
+ neighbor 10.9.0.2 remote-as {ASN}
+ neighbor 10.9.0.2 timers connect 1
+ neighbor fd00:9::2 remote-as {ASN}
+ neighbor fd00:9::2 timers connect 1
+ address-family ipv4 unicast
+  no neighbor fd00:9::2 activate
+ address-family ipv6 unicast
+  neighbor fd00:9::2 activate
+"""
+
+
+class Router:
+    def __init__(self, host: Namespace, folder: Path) -> None:
+        self._host, self._folder = host, folder
+
+    def rib(self, version: int = 4) -> dict[str, Any]:
+        """Prefixes with what FRR knows of their paths, empty while it starts."""
+        return dict(self._ask(f"show bgp ipv{version} unicast json").get("routes", {}))
+
+    def established_count(self, peer: str) -> int:
+        """How many times a session with that peer has come up."""
+        return int(self._ask("show bgp neighbors json").get(peer, {}).get("connectionsEstablished", 0))
+
+    def cut(self, *, is_cut: bool = True) -> None:
+        """Lose every packet between the two without either seeing its link go down."""
+        verb = "add" if is_cut else "del"
+        for address in ("10.9.0.2", "fd00:9::2"):
+            self._host.ip("route", verb, "blackhole", address)
+
+    def configure(self, *commands: str) -> None:
+        self._vtysh("configure terminal", *commands)
+
+    def _ask(self, command: str) -> dict[str, Any]:
+        return dict(json.loads(self._vtysh(command).strip() or "{}"))
+
+    def _vtysh(self, *commands: str) -> str:
+        argv = ["vtysh", "--vty_socket", str(self._folder)]
+        for command in commands:
+            argv += ["-c", command]
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+class Sidecar:
+    """`exabgp/run` in a namespace, as whoever keeps it running would start it."""
+
+    def __init__(self, node: Namespace, directory: Path) -> None:
+        self.directory = directory
+        self._node = node
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        argv = ["ip", "netns", "exec", self._node.name, str(RUN), str(self.directory), "20"]
+        with (self.directory / "exabgp.log").open("ab") as log:
+            self._process = subprocess.Popen(argv, stdout=log, stderr=log, env={**os.environ, "PATH": path})
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def bridge_pid(self) -> int:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii")
+        return int(children.split()[0])
+
+
+@contextmanager
+def router_and_sidecar(directory: Path) -> Iterator[tuple[Router, Sidecar]]:
+    with namespace() as node, namespace() as tor:
+        cable(node, "eth0", tor, "eth0")
+        for host, last in ((node, "2"), (tor, "1")):
+            host.ip("address", "add", f"10.9.0.{last}/24", "dev", "eth0")
+            host.ip("address", "add", f"fd00:9::{last}/64", "dev", "eth0", "nodad")
+        sidecar = Sidecar(node, directory)
+        with _frr(tor) as router:
+            try:
+                yield router, sidecar
+            finally:
+                sidecar.kill()
+
+
+@contextmanager
+def _frr(tor: Namespace) -> Iterator[Router]:
+    """The daemons leave root for the user of FRR's package, so the folder is theirs and not below the test's own."""
+    with tempfile.TemporaryDirectory(prefix="ann-t-frr-") as name:
+        folder = Path(name)
+        for daemon, text in (("zebra", ""), ("bgpd", BGPD)):
+            (folder / f"{daemon}.conf").write_text(text, encoding="ascii")
+        for path in (folder, *folder.iterdir()):
+            shutil.chown(path, "frr", "frr")
+        daemons = []
+        try:
+            for daemon in ("zebra", "bgpd"):
+                daemons.append(subprocess.Popen(_argv(tor, folder, daemon), stderr=subprocess.DEVNULL))
+                _wait_for(folder / f"{daemon}.vty")
+            yield Router(tor, folder)
+        finally:
+            for process in daemons:
+                process.terminate()
+            for process in daemons:
+                process.wait(10)
+
+
+def _argv(tor: Namespace, folder: Path, daemon: str) -> list[str]:
+    files = ["-f", f"{folder}/{daemon}.conf", "-i", f"{folder}/{daemon}.pid", "-z", f"{folder}/zserv.api"]
+    return ["ip", "netns", "exec", tor.name, str(FRR / daemon), *files, "--vty_socket", str(folder), "-P", "0"]
+
+
+def _wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 10
+    while not path.exists():
+        assert time.monotonic() < deadline, f"no {path}"
+        time.sleep(0.01)

@@ -1,0 +1,214 @@
+"""The bridge as a process, with this test as the ExaBGP on its pipes and as its clients. No ExaBGP, no root."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+BRIDGE = Path(__file__).parents[2] / "exabgp" / "bridge.py"
+SECONDS = 10.0
+ADVERTISE = "neighbor 10.9.0.1 announce attributes next-hop self origin igp nlri 10.1.0.1/32"
+EVENT = '{ "exabgp": "5.0.0", "type": "update" }'
+
+
+class Bridge:
+    """A running bridge, seen from ExaBGP."""
+
+    def __init__(self, path: Path, stuck_seconds: float = 5.0) -> None:
+        self.path = path
+        argv = [sys.executable, str(BRIDGE), str(path), str(stuck_seconds)]
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        wait_until(path.exists)
+
+    def say(self, *lines: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("".join(f"{line}\n" for line in lines).encode("ascii"))
+
+    def read_line(self) -> str:
+        assert self.process.stdout is not None
+        assert select.select([self.process.stdout], [], [], SECONDS)[0], "the bridge passed nothing on"
+        return self.process.stdout.readline().decode("ascii").rstrip("\n")
+
+    def end(self) -> None:
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self.process.wait(SECONDS)
+
+
+class Client:
+    """A connection, past the hello."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(SECONDS)
+        self.socket.connect(str(path))
+        self._lines = self.socket.makefile("r", encoding="ascii")
+        self.hello = json.loads(self.read_line())
+
+    def say(self, *lines: str) -> None:
+        self.socket.sendall("".join(f"{line}\n" for line in lines).encode("utf-8"))
+
+    def read_line(self) -> str:
+        return self._lines.readline().rstrip("\n")
+
+    def close(self) -> None:
+        self._lines.close()
+        self.socket.close()
+
+
+@pytest.fixture
+def bridge(tmp_path: Path) -> Iterator[Bridge]:
+    running = Bridge(tmp_path / "run" / "bridge.sock")
+    yield running
+    running.end()
+
+
+@pytest.fixture
+def client(bridge: Bridge) -> Iterator[Client]:
+    connected = Client(bridge.path)
+    yield connected
+    connected.close()
+
+
+def wait_until(condition: object) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_bridge_says_who_it_is(bridge: Bridge, client: Client) -> None:
+    expected = {"bridge": "hello", "exabgp_pid": os.getpid(), "bridge_pid": bridge.process.pid}
+    assert client.hello == expected | {"started": client.hello["started"]}
+    assert bridge.path.stat().st_mode & 0o777 == 0o660
+
+
+def test_bridge_passes_commands_answers_and_events(bridge: Bridge, client: Client) -> None:
+    client.say(ADVERTISE, "show neighbor json")
+    assert [bridge.read_line(), bridge.read_line()] == [ADVERTISE, "show neighbor json"]
+    bridge.say("done", EVENT, "[]", "done")
+    assert [client.read_line() for _ in range(4)] == ["done", EVENT, "[]", "done"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "shutdown",
+        "restart",
+        "reload",
+        "reset",
+        "crash",
+        "silence-ack",
+        "disable-ack",
+        "enable-ack",
+        "help",
+        "",
+        "neighbor 10.9.0.1 teardown 2",
+        "neighbor * flush adj-rib out",
+        "neighbor 10.9.0.1 announce route 10.0.0.0/8 next-hop self",
+        ADVERTISE + " shutdown",
+        ADVERTISE + " # restart ",
+        ADVERTISE.replace("igp", "igp community [graceful-shutdown]"),
+        ADVERTISE.replace("igp", "igp as-path [1 2]"),
+        ADVERTISE + ";",
+        ADVERTISE + "\r",
+        ADVERTISE + " \N{LATIN SMALL LETTER E WITH ACUTE}",
+        ADVERTISE + "\x00",
+        "x" * 300,
+    ],
+)
+def test_bridge_refuses_every_other_line_and_goes_on(bridge: Bridge, client: Client, line: str) -> None:
+    client.say(line, ADVERTISE)
+    assert json.loads(client.read_line())["bridge"] == "refused"
+    assert bridge.read_line() == ADVERTISE
+
+
+def test_bridge_drops_a_client_that_sends_a_line_without_end(bridge: Bridge, client: Client) -> None:
+    client.say("x" * 70_000)
+    assert client.read_line() == ""
+    other = Client(bridge.path)
+    other.say(ADVERTISE)
+    assert bridge.read_line() == ADVERTISE
+    other.close()
+
+
+def test_bridge_swallows_answers_owed_to_a_former_client(bridge: Bridge, client: Client) -> None:
+    client.say("show neighbor json", ADVERTISE)
+    assert [bridge.read_line(), bridge.read_line()] == ["show neighbor json", ADVERTISE]
+    newest = Client(bridge.path)
+    assert client.read_line() == "", "the newest client wins"
+    newest.say("show neighbor configuration")
+    assert bridge.read_line() == "show neighbor configuration"
+    bridge.say("[1]", "done", "error", EVENT, "[2]", "done", "done")
+    assert [newest.read_line() for _ in range(3)] == [EVENT, "[2]", "done"]
+    newest.close()
+
+
+def test_bridge_never_stops_draining_and_drops_a_stuck_client(tmp_path: Path) -> None:
+    bridge = Bridge(tmp_path / "bridge.sock", stuck_seconds=0.2)
+    stuck = Client(bridge.path)
+    for _ in range(400):  # 8 MB, far beyond what the pipe and the socket hold
+        bridge.say(EVENT + " " * 20_000)
+    newest = Client(bridge.path)
+    bridge.say(EVENT)
+    assert newest.read_line() == EVENT
+    stuck.close()
+    newest.close()
+    bridge.end()
+
+
+def test_bridge_drops_a_stuck_client_though_nobody_else_comes(tmp_path: Path) -> None:
+    bridge = Bridge(tmp_path / "bridge.sock", stuck_seconds=0.2)
+    stuck = Client(bridge.path)
+    for _ in range(100):
+        bridge.say(EVENT + " " * 20_000)
+    wait_until(lambda: is_cut(stuck))
+    stuck.close()
+    bridge.end()
+
+
+def is_cut(client: Client) -> bool:
+    """Whether the other end is closed, without taking anything from it."""
+    poller = select.poll()
+    poller.register(client.socket, select.POLLHUP)
+    return bool(poller.poll(0))
+
+
+def test_bridge_sends_the_signal_for_a_reload(bridge: Bridge, client: Client) -> None:
+    got: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: got.append(number))
+    try:
+        client.say("bridge reload")
+        assert client.read_line() == '{"bridge": "reload"}'
+        wait_until(lambda: got == [signal.SIGUSR1])
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_bridge_outlives_clients_and_ends_with_exabgp(bridge: Bridge) -> None:
+    for _ in range(20):
+        Client(bridge.path).close()
+    assert bridge.process.poll() is None
+    bridge.end()
+    assert bridge.process.returncode == 0
+
+
+def test_bridge_takes_the_place_of_one_that_was_killed(tmp_path: Path) -> None:
+    first = Bridge(tmp_path / "bridge.sock")
+    first.process.kill()
+    first.end()
+    inode = first.path.stat().st_ino
+    second = Bridge(first.path)
+    wait_until(lambda: first.path.stat().st_ino != inode)
+    Client(second.path).close()
+    second.end()

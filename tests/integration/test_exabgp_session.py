@@ -1,0 +1,301 @@
+"""The session against a scripted bridge on a real Unix socket: learning, changes, deadlines, losses."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from announcer.core.model import (
+    UNKNOWN,
+    AdvertiseRoutes,
+    DesiredPeer,
+    ObservedBgp,
+    ObservedPeer,
+    Route,
+    SetPeers,
+    WithdrawRoutes,
+)
+from announcer.exabgp import ExabgpError, ExabgpSession, Timing
+from tests.builders import ip, net
+from tests.fakes.bridge import FakeBridge, Neighbor
+from tests.waiting import stays, until
+
+PEER = ip("10.9.0.1")
+ROUTE = Route(prefix=net("10.1.0.1/32"))
+ADVERTISE = AdvertiseRoutes(peer_address=PEER, routes=(ROUTE,))
+WITHDRAW = WithdrawRoutes(peer_address=PEER, routes=(ROUTE,))
+SLOW_LEARNER = Timing(tick=0.01, learn=0.05, retry_first=0.01, reload_first=0.01)
+QUICK = Timing(tick=0.01, confirm=0.05, flush=0.05, retry_first=0.01, reload_first=0.01, reload_most=0.02, wake=0.0)
+TOR = DesiredPeer(
+    name="tor",
+    my_asn=64512,
+    peer_asn=64513,
+    peer_address=PEER,
+    local_address=ip("10.9.0.2"),
+    router_id=IPv4Address("10.9.0.2"),
+)
+
+
+@asynccontextmanager
+async def running(
+    directory: Path, timing: Timing = QUICK, wake: Callable[[], None] = lambda: None
+) -> AsyncIterator[ExabgpSession]:
+    session = ExabgpSession(directory, wake, timing=timing)
+    task = asyncio.create_task(session.run())
+    try:
+        yield session
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+def seen(session: ExabgpSession) -> ObservedPeer:
+    observed = session.observed()
+    assert isinstance(observed, ObservedBgp)
+    return observed.peers[0]
+
+
+def has(session: ExabgpSession, *prefixes: str) -> bool:
+    """Known, established, nothing in flight, and exactly these on the wire."""
+    if session.observed() is UNKNOWN:
+        return False
+    peer = seen(session)
+    return peer.is_established and not peer.pending and set(peer.routes) == {net(prefix) for prefix in prefixes}
+
+
+def run(test: Callable[[], object]) -> None:
+    coroutine = test()
+    assert asyncio.iscoroutine(coroutine)
+    asyncio.run(coroutine)
+
+
+def test_session_is_unknown_without_a_bridge_and_refuses_routes(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(tmp_path) as session:
+            assert session.observed() is UNKNOWN
+            with pytest.raises(ExabgpError):
+                await session.apply(ADVERTISE)
+
+    run(test)
+
+
+def test_session_learns_what_was_advertised_before(tmp_path: Path) -> None:
+    async def test() -> None:
+        neighbor = Neighbor(adj_rib_out=["10.1.0.1/32", "10.1.0.2/32"])
+        async with FakeBridge.serving(tmp_path, **{"10_9_0_1": neighbor}), running(tmp_path) as session:
+            await until(lambda: has(session, "10.1.0.1/32", "10.1.0.2/32"))
+
+    run(test)
+
+
+def test_session_advertises_and_withdraws_and_wakes(tmp_path: Path) -> None:
+    async def test() -> None:
+        woken: list[bool] = []
+        wakes = lambda: woken.append(True)  # noqa: E731
+        async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}), running(tmp_path, wake=wakes) as session:
+            await until(lambda: has(session))
+            woken.clear()
+            await session.apply(ADVERTISE)
+            assert seen(session).pending == {ROUTE.prefix}
+            await until(lambda: has(session, "10.1.0.1/32") and woken)
+            await session.apply(WITHDRAW)
+            await until(lambda: has(session))
+
+    run(test)
+
+
+def test_session_is_unknown_after_a_loss_and_learns_again(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(tmp_path) as session:
+            async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}):
+                await until(lambda: has(session))
+            await until(lambda: session.observed() is UNKNOWN)
+            async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor(adj_rib_out=["10.1.0.9/32"])}):
+                await until(lambda: has(session, "10.1.0.9/32"))
+
+    run(test)
+
+
+def test_session_that_goes_down_takes_no_routes_until_it_is_up(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}) as bridge, running(tmp_path) as session:
+            await until(lambda: has(session))
+            bridge.set_established("10.9.0.1", is_established=False)
+            await until(lambda: not seen(session).is_established)
+            assert seen(session).last_error == "peer reset"
+            with pytest.raises(ExabgpError):
+                await session.apply(ADVERTISE)
+            bridge.set_established("10.9.0.1", is_established=True)
+            bridge.send("10.9.0.1", "10.1.0.1/32")
+            await until(lambda: has(session, "10.1.0.1/32"))
+
+    run(test)
+
+
+def test_one_change_per_prefix_is_in_flight(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}) as bridge, running(tmp_path) as session:
+            await until(lambda: has(session))
+            bridge.is_deaf = True
+            for action in (ADVERTISE, WITHDRAW, ADVERTISE):
+                await session.apply(action)
+            await until(lambda: any("nlri" in line for line in bridge.heard))
+            assert len([line for line in bridge.heard if "nlri" in line]) == 1
+
+    run(test)
+
+
+def test_change_that_is_not_sent_in_time_is_flushed(tmp_path: Path) -> None:
+    async def test() -> None:
+        neighbor = Neighbor()
+        async with FakeBridge.serving(tmp_path, **{"10_9_0_1": neighbor}) as bridge, running(tmp_path) as session:
+            await until(lambda: has(session))
+            bridge.loses_updates = True
+            await session.apply(ADVERTISE)
+            await until(lambda: seen(session).last_error and not seen(session).pending)
+            neighbor.adj_rib_out = ["10.1.0.1/32"]
+            await session.apply(ADVERTISE)
+            await until(lambda: has(session, "10.1.0.1/32"))
+            assert bridge.heard.count("neighbor 10.9.0.1 flush adj-rib out") >= 2
+
+    run(test)
+
+
+def test_line_that_exabgp_refuses_is_shown(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}) as bridge, running(tmp_path) as session:
+            await until(lambda: has(session))
+            bridge.refuses = True
+            await session.apply(ADVERTISE)
+            await until(lambda: "refused" in seen(session).last_error)
+
+    run(test)
+
+
+def test_unanswered_line_ends_the_connection(tmp_path: Path) -> None:
+    async def test() -> None:
+        timing = Timing(tick=0.01, answer=0.1, retry_first=0.01)
+        serving = FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()})
+        async with serving as bridge, running(tmp_path, timing) as session:
+            await until(lambda: has(session))
+            bridge.is_deaf = True
+            await session.apply(ADVERTISE)
+            await until(lambda: session.observed() is UNKNOWN)
+            bridge.is_deaf = False
+            await until(lambda: has(session))
+
+    run(test)
+
+
+def test_peer_that_never_says_everything_holds_up_no_other(tmp_path: Path) -> None:
+    async def test() -> None:
+        neighbors = {"10_9_0_1": Neighbor(says_end_of_rib=False), "10_9_0_3": Neighbor(adj_rib_out=["10.1.0.1/32"])}
+        async with FakeBridge.serving(tmp_path, **neighbors), running(tmp_path, SLOW_LEARNER) as session:
+            await until(lambda: session.observed() is not UNKNOWN)
+            observed = session.observed()
+            assert isinstance(observed, ObservedBgp)
+            assert [peer.is_established for peer in observed.peers] == [False, True]
+
+    run(test)
+
+
+def test_family_that_the_peer_has_not_agreed_to_is_named(tmp_path: Path) -> None:
+    async def test() -> None:
+        v6 = Route(prefix=net("fd00::/64"))
+        async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}), running(tmp_path) as session:
+            await until(lambda: has(session))
+            with pytest.raises(ExabgpError, match="ipv6 unicast"):
+                await session.apply(AdvertiseRoutes(peer_address=PEER, routes=(ROUTE, v6)))
+            await until(lambda: has(session, "10.1.0.1/32"))
+
+    run(test)
+
+
+def test_queue_of_lines_is_bounded(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}), running(tmp_path) as session:
+            await until(lambda: has(session))
+            many = tuple(
+                Route(prefix=net(f"10.1.{i // 256}.{i % 256}/32"), communities=frozenset({f"1:{i}"}))
+                for i in range(2001)
+            )
+            with pytest.raises(ExabgpError, match="wait"):
+                await session.apply(AdvertiseRoutes(peer_address=PEER, routes=many))
+
+    run(test)
+
+
+# -- the configuration -----------------------------------------------------------------------------------------------
+
+
+def test_configuration_is_written_once_with_or_without_exabgp(tmp_path: Path) -> None:
+    async def test() -> None:
+        session = ExabgpSession(tmp_path / "new", lambda: None)
+        await session.apply(SetPeers(peers=(TOR,)))
+        path = tmp_path / "new" / "exabgp.conf"
+        first = path.stat()
+        await session.apply(SetPeers(peers=(TOR,)))
+        assert (path.stat().st_ino, path.stat().st_mode & 0o777) == (first.st_ino, 0o640)
+        path.write_text("somebody's own", encoding="ascii")
+        await session.apply(SetPeers(peers=(TOR,)))
+        assert "neighbor 10.9.0.1 {" in path.read_text(encoding="ascii")
+
+    run(test)
+
+
+def test_configuration_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    async def test() -> None:
+        with pytest.raises(ExabgpError):
+            await ExabgpSession(tmp_path / "file", lambda: None).apply(SetPeers(peers=()))
+
+    run(test)
+
+
+def test_reload_is_asked_for_once_where_it_works_and_never_without_need(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}) as bridge, running(tmp_path) as session:
+            await until(lambda: has(session))
+            for _ in range(3):
+                await session.apply(SetPeers(peers=(TOR,)))
+                await until(lambda: bridge.heard[-2:] == ["show neighbor json", "show neighbor configuration"])
+            assert bridge.heard.count("bridge reload") == 1
+
+    run(test)
+
+
+def test_reload_that_is_lost_is_asked_for_again_and_becomes_an_error(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}) as bridge, running(tmp_path) as session:
+            await until(lambda: has(session))
+            bridge.loses_reloads = True
+            await session.apply(SetPeers(peers=(TOR,)))
+            await until(lambda: bridge.heard.count("bridge reload") >= 5)
+            with pytest.raises(ExabgpError, match="does not take"):
+                await session.apply(SetPeers(peers=(TOR,)))
+            bridge.loses_reloads = False
+            reloads = bridge.heard.count("bridge reload")
+            await until(lambda: bridge.heard.count("bridge reload") > reloads)
+            await session.apply(SetPeers(peers=(TOR,)))
+
+    run(test)
+
+
+def test_reload_is_never_asked_for_without_a_file(tmp_path: Path) -> None:
+    """ExaBGP 5.0.15 would end its bridge for good."""
+
+    async def test() -> None:
+        async with running(tmp_path) as session:
+            await session.apply(SetPeers(peers=(TOR,)))
+            (tmp_path / "exabgp.conf").unlink()
+            async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}) as bridge:
+                await until(lambda: has(session))
+                await stays(lambda: "bridge reload" not in bridge.heard, seconds=0.1)
+                await session.apply(SetPeers(peers=(TOR,)))
+                await until(lambda: "bridge reload" in bridge.heard)
+
+    run(test)
