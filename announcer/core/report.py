@@ -37,13 +37,13 @@ def service_status(decision: Decision, problems: Sequence[Problem]) -> Status:
         assigned = _condition(ASSIGNED, reason="Assigned", message=f"from pool {decision.pool}", is_true=True)
     else:
         assigned = _condition(ASSIGNED, reason=decision.reason, message=decision.message, is_true=False)
-    return {"loadBalancer": {"ingress": ingress}, "conditions": [assigned, *_accepted(problems)]}
+    accepted = [_accepted(problems, is_used=True)] if problems else []
+    return {"loadBalancer": {"ingress": ingress}, "conditions": [assigned, *accepted]}
 
 
-def object_status(problems: Sequence[Problem]) -> Status:
-    """The status of a pool, peer or other object of configuration: whether it is understood, else what is wrong."""
-    fine = _condition(ACCEPTED, reason="Accepted", message="", is_true=True)
-    return {"conditions": _accepted(problems) or [fine]}
+def object_status(problems: Sequence[Problem], *, is_used: bool) -> Status:
+    """The status of a pool, peer or other object of configuration: whether it is in use, and what is wrong with it."""
+    return {"conditions": [_accepted(problems, is_used=is_used)]}
 
 
 def node_status(
@@ -71,11 +71,9 @@ def _condition(kind: str, *, reason: str, message: str, is_true: bool) -> dict[s
     return {"type": kind, "status": "True" if is_true else "False", "reason": str(reason), "message": message}
 
 
-def _accepted(problems: Sequence[Problem]) -> list[dict[str, str]]:
-    if not problems:
-        return []
-    message = "; ".join(str(problem) for problem in problems)
-    return [_condition(ACCEPTED, reason=problems[0].reason, message=message, is_true=False)]
+def _accepted(problems: Sequence[Problem], *, is_used: bool) -> dict[str, str]:
+    reason = problems[0].reason if problems else "Accepted"
+    return _condition(ACCEPTED, reason=reason, message="; ".join(map(str, problems)), is_true=is_used)
 
 
 def _link(link: LinkReport) -> Status:

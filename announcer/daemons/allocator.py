@@ -83,7 +83,9 @@ def statuses(snapshot: Snapshot, decisions: Mapping[ServiceKey, Decision]) -> li
     refs |= {peer.ref for peer in snapshot.peers} | {
         ref for ref in snapshot.refused if ref.kind != "Service" and ref.name
     }
-    return found + [(ref, object_status(problems.get(ref, []))) for ref in sorted(refs)]
+    return found + [
+        (ref, object_status(problems.get(ref, []), is_used=ref not in snapshot.refused)) for ref in sorted(refs)
+    ]
 
 
 def _has_lost_its_type(service: Service) -> bool:

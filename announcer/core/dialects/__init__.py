@@ -78,7 +78,8 @@ def assemble(objects: Iterable[Parsed]) -> Snapshot:
     values = [p.value for p in parsed if p.value is not None]
     pools, quarrels = _settle_pools(_of(Pool, values))
     peers, twins = _settle_peers(_of(Peer, values))
-    refused = [p.ref for p in parsed if p.value is None and p.problems]
+    used = {p.ref for p in parsed if p.value is not None}  # a twin that is wrong doesn't refuse the one that counts
+    refused = {p.ref for p in parsed if p.value is None and p.problems} - used
     return Snapshot(
         services=_of(Service, values),
         endpoint_slices=_of(EndpointSlice, values),
@@ -91,7 +92,7 @@ def assemble(objects: Iterable[Parsed]) -> Snapshot:
         peers=peers,
         reports=_of(NodeReport, values),
         problems=tuple(sorted((*(q for p in parsed for q in p.problems), *quarrels, *twins), key=_problem_order)),
-        refused=frozenset(refused) | {q.ref for q in quarrels | twins},
+        refused=frozenset(refused | {q.ref for q in quarrels | twins}),
         in_use=frozenset(address for p in parsed for address in p.in_use),
     )
 

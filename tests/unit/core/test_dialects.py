@@ -341,3 +341,9 @@ def test_two_peers_at_one_address_keep_the_first() -> None:
     found = assemble(parsed(peer("b"), peer("a")))
     assert [p.ref.name for p in found.peers] == ["a"]
     assert found.problems[0].reason is Reason.DUPLICATE_PEER
+
+
+def test_twin_that_is_wrong_does_not_refuse_the_one_that_counts() -> None:
+    found = assemble(parsed(group("g"), group("g", "10.9.9-1-10.9.9.9")))
+    assert found.refused == frozenset()
+    assert len(found.problems) == 1

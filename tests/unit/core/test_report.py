@@ -105,12 +105,14 @@ def test_service_status_has_ingress_and_conditions() -> None:
     assert given["loadBalancer"] == {"ingress": [{"ip": str(VIP), "ipMode": "VIP"}]}
     refused = service_status(Refusal(service=WEB, reason=Reason.NO_POOL, message="m"), (PROBLEM,))
     assert refused["loadBalancer"] == {"ingress": []}
-    assert [c["status"] for c in refused["conditions"]] == ["False", "False"]  # type: ignore[attr-defined]
+    assert [c["status"] for c in refused["conditions"]] == ["False", "True"]  # type: ignore[attr-defined]
 
 
 def test_object_status_says_accepted_or_why_not() -> None:
-    assert object_status(())["conditions"][0]["status"] == "True"  # type: ignore[index]
-    assert "is wrong" in object_status([PROBLEM])["conditions"][0]["message"]  # type: ignore[index]
+    fine: Any = object_status((), is_used=True)
+    assert fine["conditions"][0]["status"] == "True"
+    wrong: Any = object_status([PROBLEM], is_used=False)["conditions"]
+    assert (wrong[0]["status"], "is wrong" in wrong[0]["message"]) == ("False", True)
 
 
 def announced(name: str, reason: Reason, *, mode: str = "virtual") -> dict[str, object]:
