@@ -48,6 +48,16 @@ test-netns: setup ## tests that make network namespaces of their own (needs root
 test-e2e: setup ## tests that run the product against real ExaBGP, FRR and kernels (needs root)
 	$(BIN)/pytest -m e2e $(PYTEST_ARGS)
 
+.PHONY: bench-lab
+bench-lab: ## figures of the running lab: latency to the FIB, 1,000 Services, memory (needs root and `make lab`)
+	@$(BIN)/python -m bench.figures
+
+.PHONY: lock
+lock: venv ## pin all dependencies again, without addresses
+	$(BIN)/pip -q install uv
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --group dev --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-header pyproject.toml -o requirements.txt
+
 .PHONY: setup
 setup: ## install the system packages and the virtual environment where they are missing
 	@lab/setup.sh

@@ -10,6 +10,7 @@ from lab.checks import VIP_1, VIP_2, VIP_3, VIP_3_V6
 from lab.command import run
 from lab.live import apply
 from lab.topology import NODES, Lab
+from tests.e2e import many
 from tests.e2e.laboratory import (
     addresses,
     holders,
@@ -164,3 +165,15 @@ def test_service_that_is_added_is_reached_and_one_without_a_pool_says_why(lab: L
     for name in ("more.yaml", "lost.yaml"):
         (lab.manifests / name).unlink()
     until(lambda: row(lab, "test/more") is None, what="the Service gone")
+
+
+def test_thousand_services_in_one_file_are_allocated_routed_and_reachable(lab: Lab) -> None:
+    put(lab, "many-pool.yaml", many.group())
+    put(lab, "many.yaml", many.services(1000))
+    until(lambda: many.host_routes(lab) == 1000, seconds=60, what="1,000 routes with three next hops")
+    assert many.reachable(lab, 1000) == 1000
+    found = [r for r in status(lab)["services"] if r["service"].startswith("test/many-")]
+    assert len({r["address"] for r in found}) == 1000
+    for name in ("many.yaml", "many-pool.yaml"):
+        (lab.manifests / name).unlink()
+    until(lambda: many.host_routes(lab) == 0, seconds=60, what="the routes withdrawn")
