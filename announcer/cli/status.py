@@ -30,7 +30,7 @@ async def status(arguments: argparse.Namespace) -> int:
 async def _read(arguments: argparse.Namespace) -> Snapshot:
     if not arguments.manifests.is_dir():
         raise NotADirectoryError(f"{arguments.manifests} is not a folder of manifests")
-    store = ManifestStore(arguments.manifests, parse=parse, assemble=assemble)
+    store = ManifestStore(arguments.manifests, parse=parse, assemble=assemble, settle_seconds=0.0)
     changed = asyncio.Event()
     reading = asyncio.ensure_future(store.run(changed.set))
     try:

@@ -21,6 +21,7 @@ from lab.topology import NODES, SUBNET_3, SUBNET_3_V6, Lab
 RUN = Path("/run")
 NAME = "ann-e2e-lab"
 STREAM_SECONDS = 60
+ON_THEIR_WAY = 20
 
 
 @contextmanager
@@ -68,20 +69,18 @@ class Stream:
     """Echo requests at 1 kHz from the external host, answered by the holder's kernel."""
 
     def __init__(self, lab: Lab, address: object) -> None:
-        argv = ["ping", "-n", "-q", "-i", "0.001", "-w", str(STREAM_SECONDS), str(address)]
-        self._process = subprocess.Popen(
-            inside(lab.namespace("host"), argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        argv = ["ping", "-n", "-i", "0.001", "-w", str(STREAM_SECONDS), str(address)]
+        self._output = lab.run_dir / f"stream-{address}"
+        with self._output.open("w", encoding="ascii") as output:
+            self._process = subprocess.Popen(inside(lab.namespace("host"), argv), stdout=output)
 
-    def stop(self) -> tuple[int, int]:
-        """How many were sent, and how many of them got no answer."""
+    def stop(self) -> tuple[int, list[int]]:
+        """How many were answered, and the numbers of those that were not; the last few may be on their way still."""
         self._process.send_signal(signal.SIGINT)
-        text = self._process.communicate(timeout=10)[0]
-        found = re.search(r"(\d+) packets transmitted, (\d+) received", text)
-        assert found, text
-        sent, received = int(found[1]), int(found[2])
-        # the last request may be on its way when the stream is stopped
-        return sent, max(0, sent - received - (1 if received == sent - 1 else 0))
+        self._process.wait(timeout=10)
+        text = self._output.read_text(encoding="ascii")
+        answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", text)}
+        return len(answered), sorted(set(range(1, max(answered, default=0) - ON_THEIR_WAY)) - answered)
 
 
 @contextmanager
@@ -93,10 +92,10 @@ def stream(lab: Lab, *addresses: object, lost: int = 0) -> Iterator[None]:
         time.sleep(0.2)  # what follows the last action by a moment counts too
     finally:
         told = [(address, *one.stop()) for address, one in streams]
-    for address, sent, missing in told:
-        print(f"{address}: {sent} packets sent, {missing} lost")
-        assert sent > 100
-        assert missing <= lost, f"{address}: {missing} of {sent} packets lost"
+    for address, answered, missing in told:
+        print(f"{address}: {answered} packets answered, {len(missing)} lost")
+        assert answered > 100
+        assert len(missing) <= lost, f"{address}: no answer to {missing} of {answered}"
 
 
 def status(lab: Lab) -> Any:

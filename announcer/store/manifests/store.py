@@ -2,6 +2,7 @@
 
 | seen | in force |
 |---|---|
+| a folder for the first time | when it has been quiet for `settle_seconds`: it may be being filled |
 | an object, new or changed | at once; while its new version is refused, the last good one |
 | one object twice | the one whose path is shallower, then smaller; the other is a Problem |
 | an object no more | until the folder has been quiet for `QUIET_SECONDS`, at most `GONE_SECONDS` |
@@ -49,9 +50,11 @@ class ManifestStore:
         parse: Callable[[Mapping[str, Any], str], Parsed],
         assemble: Callable[[Iterable[Parsed]], Snapshot],
         clock: Callable[[], float] = time.monotonic,
+        settle_seconds: float = QUIET_SECONDS,
     ) -> None:
         self._root, self._parse, self._assemble, self._clock = root, parse, assemble, clock
         self._look = Look(manifests={}, statuses={})
+        self._settle_seconds, self._settles_at = settle_seconds, clock() + settle_seconds
         self._entries: dict[Identity, _Entry] = {}
         self._problems: tuple[Parsed, ...] = ()
         self._statuses: dict[Identity, Mapping[str, Any]] = {}
@@ -76,8 +79,7 @@ class ManifestStore:
             while True:
                 if self._take(await asyncio.to_thread(look, self._root, self._look, watcher.watch)):
                     wake()
-                is_waiting = any(entry.missing_since is not None for entry in self._entries.values())
-                if await watcher.wait(QUIET_SECONDS if is_waiting else RESCAN_SECONDS):
+                if await watcher.wait(self._patience()):
                     await asyncio.sleep(GATHER_SECONDS)
                 else:
                     self._expire(QUIET_SECONDS / 2)
@@ -103,6 +105,13 @@ class ManifestStore:
             raise StoreError(f"{self._path(key)} was not written: {error}") from error
         self._statuses[key] = dict(status)
 
+    def _patience(self) -> float:
+        """Seconds until a look is due although nothing happened."""
+        if self._look.manifests and not self._health.is_synced:
+            return max(0.0, self._settles_at - self._clock())
+        is_waiting = any(entry.missing_since is not None for entry in self._entries.values())
+        return QUIET_SECONDS if is_waiting else RESCAN_SECONDS
+
     # -- looking ---------------------------------------------------------------------------------------------------
 
     def _take(self, found: Look | None) -> bool:
@@ -115,12 +124,21 @@ class ManifestStore:
             )
             return before != self._health
         same = found.manifests == self._look.manifests and found.statuses == self._look.statuses
+        if not before.is_synced and not self._is_settled(found):
+            return False
         self._look, self._health = found, StoreHealth(is_synced=True)
         if not (same and before == self._health):
             self._update(found)
             self._snapshot = None
             return True
         return False
+
+    def _is_settled(self, found: Look) -> bool:
+        """Whether the manifests have stayed as they are for long enough to believe that they are all."""
+        if found.manifests != self._look.manifests:
+            self._settles_at = self._clock() + self._settle_seconds
+            self._look = Look(manifests=found.manifests, statuses={})
+        return self._clock() >= self._settles_at
 
     def _update(self, found: Look) -> None:
         self._statuses = {key: raw.get("status") or {} for key, raw in _statuses(found)}

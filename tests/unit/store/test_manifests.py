@@ -33,8 +33,8 @@ spec: {type: LoadBalancer, ports: [{port: 80}]}
 class Running:
     """A store that runs, and what it knows."""
 
-    def __init__(self, root: Path) -> None:
-        self.store = ManifestStore(root, parse=parse, assemble=assemble)
+    def __init__(self, root: Path, settle_seconds: float) -> None:
+        self.store = ManifestStore(root, parse=parse, assemble=assemble, settle_seconds=settle_seconds)
         self.wakes = 0
 
     def wake(self) -> None:
@@ -57,8 +57,8 @@ class Running:
 
 
 @asynccontextmanager
-async def running(root: Path) -> AsyncIterator[Running]:
-    found = Running(root)
+async def running(root: Path, *, settle_seconds: float = 0.0) -> AsyncIterator[Running]:
+    found = Running(root, settle_seconds)
     task = asyncio.ensure_future(found.store.run(found.wake))
     try:
         yield found
@@ -91,6 +91,17 @@ def test_snapshot_is_unknown_before_the_first_object(tmp_path: Path) -> None:
             (tmp_path / "not-yet").mkdir()
             (tmp_path / "not-yet" / "a.yaml").write_text(NODE % "a")
             await store.has("a")
+
+    run(test)
+
+
+def test_folder_that_is_being_filled_is_not_believed_yet(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(tmp_path, settle_seconds=0.4) as store:
+            for name in "abcdef":
+                (tmp_path / f"{name}.yaml").write_text(NODE % name)
+                await stays(lambda: store.store.snapshot() is UNKNOWN, seconds=0.15)
+            await store.has(*"abcdef")
 
     run(test)
 
