@@ -12,7 +12,7 @@ from announcer.core.model import Snapshot
 from announcer.core.report import Row, rows
 from announcer.store.manifests import ManifestStore
 
-READ_TIMEOUT = 30.0
+READ_TIMEOUT = 5.0
 
 
 async def status(arguments: argparse.Namespace) -> int:
@@ -38,6 +38,8 @@ async def _read(arguments: argparse.Namespace) -> Snapshot:
             while not isinstance(snapshot := store.snapshot(), Snapshot):
                 await changed.wait()
                 changed.clear()
+    except TimeoutError:
+        raise FileNotFoundError(store.health().message) from None
     finally:
         reading.cancel()
         await asyncio.wait({reading})

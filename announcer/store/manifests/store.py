@@ -119,9 +119,8 @@ class ManifestStore:
         before = self._health
         if found is None or not found.manifests or not any(f.contents.documents for f in found.manifests.values()):
             what = "is gone or can't be read" if found is None else "has no object in it"
-            self._health = replace(
-                before, is_stale=before.is_synced, message=f"{self._root} {what}; what it said before stays in force"
-            )
+            then = "; what it said before stays in force" if before.is_synced else ""
+            self._health = replace(before, is_stale=before.is_synced, message=f"{self._root} {what}{then}")
             return before != self._health
         same = found.manifests == self._look.manifests and found.statuses == self._look.statuses
         if not before.is_synced and not self._is_settled(found):

@@ -1,0 +1,66 @@
+"""A store in memory: objects in their raw form, statuses beside them as the real ones keep them."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from announcer.core.dialects import assemble, parse
+from announcer.core.model import UNKNOWN, ObjectRef, Snapshot, Unknown
+from announcer.store import StoreError
+from tests.builders import Raw
+
+Key = tuple[str, str, str]
+
+
+class FakeStore:
+    def __init__(self, *objects: Raw) -> None:
+        self.objects: dict[Key, Raw] = {}
+        self.statuses: dict[Key, Mapping[str, Any]] = {}
+        self.writes = 0
+        self.is_synced = self.is_writable = True
+        self._wakes: list[Callable[[], None]] = []
+        self.put(*objects)
+
+    def put(self, *objects: Raw) -> None:
+        for one in objects:
+            self.objects[_key(one)] = one
+        self.tell()
+
+    def delete(self, one: Raw) -> None:
+        del self.objects[_key(one)]
+        self.tell()
+
+    def tell(self) -> None:
+        for wake in self._wakes:
+            wake()
+
+    def snapshot(self) -> Snapshot | Unknown:
+        if not self.is_synced:
+            return UNKNOWN
+        found = [one | self._status(key, one) for key, one in self.objects.items()]
+        return assemble(parse(one) for one in found)
+
+    async def run(self, wake: Callable[[], None]) -> None:
+        self._wakes.append(wake)
+        wake()
+        await asyncio.Event().wait()
+
+    async def write_status(self, ref: ObjectRef, status: Mapping[str, object]) -> None:
+        if not self.is_writable:
+            raise StoreError("no space left on device")
+        key = (ref.kind, ref.namespace, ref.name)
+        if self.statuses.get(key) == status:
+            return
+        self.writes += 1
+        self.statuses[key] = dict(status)
+        if ref.kind == "NodeAnnouncement":
+            metadata = {"name": ref.name}
+            self.objects[key] = {"apiVersion": "announcer.io/v1alpha1", "kind": ref.kind, "metadata": metadata}
+        self.tell()
+
+    def _status(self, key: Key, one: Raw) -> Raw:
+        return {"status": {**one.get("status", {}), **self.statuses[key]}} if key in self.statuses else {}
+
+
+def _key(one: Raw) -> Key:
+    return one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"]

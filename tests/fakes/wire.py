@@ -1,0 +1,20 @@
+"""A wire in memory: records what is sent; what is heard, the test says."""
+
+from collections.abc import Iterable
+
+from announcer.core.model import IfName, Link, WireAction
+from announcer.wire import WireError
+
+
+class FakeWire:
+    def __init__(self) -> None:
+        self.sent: list[WireAction] = []
+        self.links: set[IfName] = set()
+
+    def set_links(self, links: Iterable[Link]) -> None:
+        self.links = {link.ifname for link in links}
+
+    async def apply(self, action: WireAction) -> None:
+        if action.ifname not in self.links:
+            raise WireError(f"{action.ifname}: no such link is open")
+        self.sent.append(action)

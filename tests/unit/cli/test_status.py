@@ -1,0 +1,70 @@
+"""`announcer status` on a folder: the table, the JSON, and what is said where there is nothing to say."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from announcer.cli import main
+from tests.builders import Raw, endpoints, group, node, raw, service
+
+WEB = service(addresses=["10.113.113.100"])
+
+
+def folder(path: Path, *objects: Raw) -> Path:
+    for i, one in enumerate(objects):
+        (path / f"{i}.yaml").write_text(json.dumps(one))
+    return path
+
+
+def advertised(name: str) -> Raw:
+    one = {"service": "test/web", "address": "10.113.113.100", "mode": "virtual", "link": "kube-lb0"}
+    found = one | {"prefix": "10.113.113.0/24", "reason": "Advertised"}
+    return raw("announcer.io/v1alpha1", "NodeAnnouncement", name, status={"addresses": [found]})
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    code = main([str(a) for a in ("status", *arguments)])
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
+
+
+def test_table_names_nodes_and_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lost = service("lost", pool="none")
+    made = folder(tmp_path, node("n1"), group(), WEB, endpoints(), lost, advertised("n1"), advertised("n2"))
+    code, text = run(capsys, "--manifests", made)
+    assert code == 0
+    assert [line.split() for line in text.splitlines() if line.startswith("test/web")] == [
+        ["test/web", "10.113.113.100", "virtual", "n1,n2", "10.113.113.0/24", "-"]
+    ]
+    assert "asks for pool 'none'" in text
+
+
+def test_problems_are_listed_with_their_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = folder(tmp_path, node("n1"), group(pool="10.113.113-1-10.113.113.9"))
+    _, text = run(capsys, "--manifests", made)
+    assert "did you mean 10.113.113.1-10.113.113.9?" in text
+    assert "1.yaml:1" in text
+
+
+def test_json_has_services_and_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = folder(tmp_path, node("n1"), group(), WEB, advertised("n1"), raw("purelb.io/v9", "ServiceGroup", "g"))
+    _, text = run(capsys, "--manifests", made, "-o", "json")
+    found = json.loads(text)
+    assert found["services"][0]["nodes"] == ["n1"]
+    assert found["problems"][0]["reason"] == "UnsupportedKind"
+
+
+def test_folder_that_is_not_there_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = run(capsys, "--manifests", tmp_path / "nowhere")
+    assert code == 1
+    assert "is not a folder of manifests" in text
+
+
+def test_folder_without_objects_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("announcer.cli.status.READ_TIMEOUT", 0.1)
+    code, text = run(capsys, "--manifests", tmp_path)
+    assert code == 1
+    assert "has no object in it" in text

@@ -1,0 +1,233 @@
+"""The agent on fakes: it reaches what is desired, keeps it, and withholds what it can't make ready."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from announcer.core import own
+from announcer.core.model import (
+    AdvertiseRoutes,
+    Heard,
+    IfName,
+    NodeName,
+    PutAddresses,
+    SendAnnouncement,
+    Unknown,
+    WithdrawRoutes,
+)
+from announcer.core.plan import Pace
+from announcer.daemons.agent import Agent
+from announcer.daemons.loop import Rhythm
+from announcer.daemons.owner import Owner
+from tests.builders import Raw, endpoints, group, ip, kernel, net, node, peer, service
+from tests.fakes.exabgp import FakeSidecar
+from tests.fakes.kernel import FakeKernel
+from tests.fakes.store import FakeStore
+from tests.fakes.wire import FakeWire
+from tests.waiting import until
+
+VIRTUAL, LOCAL, TOR = ip("10.113.113.100"), ip("10.111.111.100"), ip("10.111.111.254")
+NET = net("10.113.113.0/24")
+TIMING = own.Timing(interval=0.01, settle=0.0, leave=0.1)
+WEB = service(addresses=[str(VIRTUAL)])
+HERE = service("here", addresses=[str(LOCAL)])
+CLUSTER = (
+    node("n1"),
+    group(),
+    group("local", "10.111.111.100-10.111.111.110", "10.111.111.0/24"),
+    peer(),
+    WEB,
+    endpoints(),
+    HERE,
+    endpoints("here"),
+)
+
+
+class Rig:
+    """An agent of node n1 with everything around it in memory."""
+
+    def __init__(self, *objects: Raw) -> None:
+        self.store, self.kernel, self.wire = FakeStore(*objects), FakeKernel(kernel()), FakeWire()
+        self.sidecar = FakeSidecar(lambda: self.agent.loop.wake(), time.monotonic)
+        owner = Owner(self.kernel, self.wire, time.monotonic, TIMING, lambda: self.agent.loop.wake())
+        self.agent = Agent(
+            node=NodeName("n1"),
+            store=self.store,
+            kernel=self.kernel,
+            wire=self.wire,
+            sidecar=self.sidecar,
+            owner=owner,
+            clock=time.monotonic,
+            pace=Pace(drain=0.05),
+            rhythm=Rhythm(resync=0.5, retry_first=0.01),
+        )
+
+    def on(self, ifname: str) -> set[Any]:
+        return {a.address for a in self.kernel.seen.addresses if a.ifname == ifname and a.is_ours}
+
+    def wire_routes(self) -> set[Any]:
+        observed = self.sidecar.observed()
+        return set() if isinstance(observed, Unknown) else {p for peer in observed.peers for p in peer.routes}
+
+    def report(self) -> dict[str, str]:
+        status = self.store.statuses.get(("NodeAnnouncement", "", "n1"), {})
+        return {one["address"]: one["reason"] for one in status.get("addresses", [])}
+
+    async def passes(self, count: int) -> None:
+        """Wake the agent, and wait until it has looked at the kernel again, `count` times."""
+        for _ in range(count):
+            before = self.kernel.reads
+            self.agent.loop.wake()
+            await until(lambda before=before: self.kernel.reads > before)  # type: ignore[misc]
+
+    async def settled(self) -> None:
+        wanted = {str(VIRTUAL): "Advertised", str(LOCAL): "Holding"}
+        await until(lambda: self.report() == wanted, what=f"{wanted}, was {self.report()}")
+
+
+@asynccontextmanager
+async def rig(*objects: Raw) -> AsyncIterator[Rig]:
+    made = Rig(*(objects or CLUSTER))
+    running = asyncio.ensure_future(made.agent.run())
+    try:
+        yield made
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def inside() -> None:
+        async with asyncio.timeout(20):
+            await test()
+
+    asyncio.run(inside())
+
+
+def test_agent_reaches_what_is_desired_and_says_so() -> None:
+    async def test() -> None:
+        async with rig() as found:
+            await found.settled()
+            assert found.on("kube-lb0") == {VIRTUAL, LOCAL}
+            assert found.on("eth0") == {LOCAL}
+            assert found.wire_routes() == {NET}
+            assert SendAnnouncement(ifname=IfName("eth0"), addresses=(LOCAL,)) in found.wire.sent
+
+    run(test)
+
+
+def test_agent_that_has_everything_changes_nothing_and_writes_nothing() -> None:
+    async def test() -> None:
+        async with rig() as found:
+            await found.settled()
+            await found.passes(3)
+            writes, applied = found.store.writes, len(found.kernel.applied)
+            await found.passes(5)
+            assert found.store.writes == writes
+            assert len(found.kernel.applied) == applied
+
+    run(test)
+
+
+def test_agent_repairs_what_somebody_takes_away() -> None:
+    async def test() -> None:
+        async with rig() as found:
+            await found.settled()
+            found.kernel.change(replace(kernel(), addresses=kernel().addresses))
+            await until(lambda: found.on("kube-lb0") == {VIRTUAL, LOCAL} and found.on("eth0") == {LOCAL})
+
+    run(test)
+
+
+def test_agent_knows_nothing_and_takes_nothing_away() -> None:
+    async def test() -> None:
+        async with rig() as found:
+            await found.settled()
+            found.store.is_synced = False
+            await found.passes(3)
+            assert found.on("kube-lb0") == {VIRTUAL, LOCAL}
+            assert found.wire_routes() == {NET}
+
+    run(test)
+
+
+def test_agent_attracts_nothing_to_an_address_that_it_could_not_put() -> None:
+    async def test() -> None:
+        made = Rig(*CLUSTER)
+        made.kernel.fail = {PutAddresses}
+        running = asyncio.ensure_future(made.agent.run())
+        await until(lambda: made.report().get(str(VIRTUAL)) == "RoutePending")
+        assert made.wire_routes() == set()
+        made.kernel.fail = set()
+        await made.settled()
+        running.cancel()
+        await asyncio.wait({running})
+
+    run(test)
+
+
+def test_agent_goes_on_when_the_kernel_could_not_be_read_for_a_while() -> None:
+    async def test() -> None:
+        async with rig() as found:
+            found.kernel.is_readable = False
+            await found.passes(2)
+            found.kernel.is_readable = True
+            await found.settled()
+
+    run(test)
+
+
+def test_agent_announces_although_no_status_can_be_written() -> None:
+    async def test() -> None:
+        async with rig() as found:
+            found.store.is_writable = False
+            await until(lambda: found.wire_routes() == {NET} and found.on("eth0") == {LOCAL})
+
+    run(test)
+
+
+def test_agent_drains_withdraws_then_lets_the_address_go() -> None:
+    async def test() -> None:
+        async with rig() as found:
+            await found.settled()
+            found.store.delete(WEB)
+            await until(lambda: found.wire_routes() == set())
+            kinds = [type(a) for a in found.sidecar.applied if isinstance(a, AdvertiseRoutes | WithdrawRoutes)]
+            assert kinds[-2:] == [AdvertiseRoutes, WithdrawRoutes]
+            await until(lambda: _lifetime(found) is not None)
+
+    run(test)
+
+
+def _lifetime(found: Rig) -> int | None:
+    return next(a.valid_seconds for a in found.kernel.seen.addresses if a.address == VIRTUAL)
+
+
+def test_agent_leaves_an_address_that_a_foreign_host_has() -> None:
+    async def test() -> None:
+        async with rig() as found:
+            heard = Heard(ifname=IfName("eth0"), address=LOCAL, lladdr="02:00:00:00:00:99")
+            await until(lambda: found.report().get(str(LOCAL)))
+            found.agent.owner.heard([heard])
+            await until(lambda: found.report().get(str(LOCAL)) == "AddressHeldByForeignHost" or _lost(found))
+
+    run(test)
+
+
+def _lost(found: Rig) -> bool:
+    """Where this node held it already, one of both keeps it by the protocol's rule."""
+    return found.report().get(str(LOCAL)) == "Holding"
+
+
+def test_agent_says_good_bye_by_widening_the_fence() -> None:
+    async def test() -> None:
+        async with rig() as found:
+            await found.settled()
+        await found.agent.farewell()
+        last = [a for a in found.kernel.applied if isinstance(a, PutAddresses)][-1]
+        assert last == PutAddresses(ifname=IfName("eth0"), addresses=(LOCAL,), valid_seconds=300)
+
+    run(test)

@@ -1,0 +1,79 @@
+"""The allocator on a store in memory."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from announcer.daemons.allocator import Allocator
+from announcer.daemons.loop import Rhythm
+from tests.builders import group, service
+from tests.fakes.store import FakeStore
+from tests.waiting import stays, until
+
+
+def run(store: FakeStore, test: Callable[[], Awaitable[None]]) -> None:
+    async def inside() -> None:
+        running = asyncio.ensure_future(Allocator(store, Rhythm(retry_first=0.01)).run())
+        await test()
+        running.cancel()
+        await asyncio.wait({running})
+
+    asyncio.run(inside())
+
+
+def address(store: FakeStore, name: str) -> Any:
+    status: Any = store.statuses.get(("Service", "test", name), {})
+    return [point["ip"] for point in status.get("loadBalancer", {}).get("ingress", [])]
+
+
+def condition(store: FakeStore, kind: str, name: str) -> Any:
+    status: Any = next((s for (k, _, n), s in store.statuses.items() if (k, n) == (kind, name)), {})
+    return {c["type"].rpartition("/")[2]: c for c in status.get("conditions", [])}
+
+
+def test_every_service_gets_its_address_once() -> None:
+    store = FakeStore(group(), service("a"), service("b"))
+
+    async def test() -> None:
+        await until(lambda: address(store, "a") and address(store, "b"))
+        assert address(store, "a") != address(store, "b")
+        writes = store.writes
+        store.tell()
+        await stays(lambda: store.writes == writes, seconds=0.05)
+
+    run(store, test)
+
+
+def test_refusals_and_mistakes_reach_the_objects() -> None:
+    store = FakeStore(group("good"), group("bad", "10.0-0.1-10.0.0.9"), service("a", pool="none"))
+
+    async def test() -> None:
+        await until(lambda: condition(store, "ServiceGroup", "bad"))
+        assert condition(store, "ServiceGroup", "bad")["Accepted"]["status"] == "False"
+        assert condition(store, "ServiceGroup", "good")["Accepted"]["status"] == "True"
+        assert condition(store, "Service", "a")["AddressAssigned"]["reason"] == "UnknownPool"
+
+    run(store, test)
+
+
+def test_service_that_is_no_load_balancer_any_more_loses_its_address() -> None:
+    store = FakeStore(group(), service("a"))
+
+    async def test() -> None:
+        await until(lambda: address(store, "a"))
+        store.put(service("a", type="ClusterIP"))
+        await until(lambda: address(store, "a") == [])
+
+    run(store, test)
+
+
+def test_disk_that_is_full_is_tried_again() -> None:
+    store = FakeStore(group(), service("a"))
+    store.is_writable = False
+
+    async def test() -> None:
+        await stays(lambda: address(store, "a") == [], seconds=0.05)
+        store.is_writable = True
+        await until(lambda: address(store, "a"))
+
+    run(store, test)
