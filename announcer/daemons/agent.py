@@ -83,8 +83,7 @@ class Agent:
         if isinstance(snapshot, Snapshot):
             wanted = desired(snapshot, self.node, kernel)
         if isinstance(wanted, Unknown):
-            log.debug("nothing is changed: what this node should have is not known yet")
-            await self._report(Desired(), kernel)
+            log.debug("nothing is changed, nothing is reported: what this node should have is not known")
             return None
         self._judge(wanted)
         todo = plan(wanted, kernel, self.sidecar.observed(), self.clock(), self.pace)

@@ -153,10 +153,14 @@ def holders(lab: Lab, address: object, ifname: str) -> list[str]:
     return [node.short for node in NODES if str(address) in addresses(lab, node.short, ifname)]
 
 
-def sessions(lab: Lab) -> dict[str, int]:
-    """When each session of the router came up, in Unix seconds."""
+def sessions(lab: Lab) -> dict[str, tuple[int, int]]:
+    """How often each session of the router came up and went down; equal twice means that none was lost between.
+
+    FRR's time of establishment is no measure: it is computed from two clocks and flips by a second.
+    """
     argv = ["vtysh", "--vty_socket", str(lab.tor_dir), "-c", "show bgp neighbors json"]
-    return {peer: int(found.get("bgpTimerUpEstablishedEpoch", 0)) for peer, found in run_json(argv).items()}
+    peers = run_json(argv).items()
+    return {peer: (found.get("connectionsEstablished", 0), found.get("connectionsDropped", 0)) for peer, found in peers}
 
 
 def hops(lab: Lab) -> tuple[int, int]:

@@ -100,6 +100,8 @@ class ManifestStore:
         metadata = {"name": ref.name} | ({"namespace": ref.namespace} if ref.namespace else {})
         text = json.dumps({"apiVersion": version, "kind": ref.kind, "metadata": metadata, "status": status}, indent=1)
         try:
+            if not self._root.is_dir():  # a folder that is gone is not ours to make again
+                raise FileNotFoundError(f"there is no folder {self._root}")
             _write(self._path(key), text + "\n")
         except OSError as error:
             raise StoreError(f"{self._path(key)} was not written: {error}") from error

@@ -248,6 +248,16 @@ def test_equal_status_is_not_written_again(tmp_path: Path) -> None:
     run(test)
 
 
+def test_status_does_not_bring_a_folder_back_that_is_gone(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = ManifestStore(tmp_path / "gone", parse=parse, assemble=assemble)
+        with pytest.raises(StoreError, match="there is no folder"):
+            await store.write_status(ObjectRef(kind="Node", name="a"), {})
+        assert not (tmp_path / "gone").exists()
+
+    run(test)
+
+
 def test_status_that_cannot_be_written_is_an_error_of_the_store(tmp_path: Path) -> None:
     async def test() -> None:
         (tmp_path / "a.yaml").write_text(NODE % "a")
