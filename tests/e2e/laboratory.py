@@ -168,4 +168,7 @@ def hops(lab: Lab) -> tuple[int, int]:
 
 
 def remove_tree(path: Path) -> None:
-    shutil.rmtree(path)
+    """At once for those who look at it: agents that saw half of it go would write statuses into the rest."""
+    away = path.with_name(f"{path.name}.away")
+    path.rename(away)
+    shutil.rmtree(away)

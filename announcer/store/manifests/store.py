@@ -100,9 +100,9 @@ class ManifestStore:
         metadata = {"name": ref.name} | ({"namespace": ref.namespace} if ref.namespace else {})
         text = json.dumps({"apiVersion": version, "kind": ref.kind, "metadata": metadata, "status": status}, indent=1)
         try:
-            if not self._root.is_dir():  # a folder that is gone is not ours to make again
+            if not self._root.is_dir():
                 raise FileNotFoundError(f"there is no folder {self._root}")
-            _write(self._path(key), text + "\n")
+            _write(self._root, self._path(key), text + "\n")
         except OSError as error:
             raise StoreError(f"{self._path(key)} was not written: {error}") from error
         self._statuses[key] = dict(status)
@@ -227,9 +227,13 @@ def _merged(manifest: object, written: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**(manifest if isinstance(manifest, Mapping) else {}), **written}
 
 
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all: others read at any moment. The name starts with a dot, so that no look takes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write(root: Path, path: Path, text: str) -> None:
+    """Whole or not at all: others read at any moment. The name starts with a dot, so that no look takes it.
+
+    Folders are made one by one: a root that is gone, also since a moment ago, is not ours to make again.
+    """
+    for folder in reversed(path.relative_to(root).parents[:-1]):
+        (root / folder).mkdir(exist_ok=True)
     new = path.with_name(f".{path.name}.new")
     new.write_text(text, encoding="utf-8")
     new.replace(path)
