@@ -41,6 +41,7 @@ def service(
     name: str = "web",
     *,
     pool: str = "",
+    namespace: str = "test",
     addresses: Iterable[str] = (),
     annotations: Mapping[str, str] | None = None,
     **spec: Any,
@@ -48,7 +49,7 @@ def service(
     notes = dict(annotations or {}) | ({"purelb.io/service-group": pool} if pool else {})
     body = {"type": "LoadBalancer", "ports": [{"port": 80}]} | spec
     status = {"loadBalancer": {"ingress": [{"ip": address} for address in addresses]}}
-    return raw("v1", "Service", name, namespace="test", metadata={"annotations": notes}, spec=body, status=status)
+    return raw("v1", "Service", name, namespace=namespace, metadata={"annotations": notes}, spec=body, status=status)
 
 
 def group(
@@ -82,6 +83,22 @@ def peer(name: str = "tor", address: str = "10.111.111.254", **more: Any) -> Raw
 
 def metallb(kind: str, name: str, **spec: Any) -> Raw:
     return raw("metallb.io/v1beta1", kind, name, namespace="metallb-system", spec=spec)
+
+
+def pool(name: str, *addresses: str, **spec: Any) -> Raw:
+    return metallb("IPAddressPool", name, addresses=list(addresses), **spec)
+
+
+def group_v2(name: str, kind: str = "remote", ranges: Iterable[tuple[str, str]] = (), **spec: Any) -> Raw:
+    """`ranges` are pairs of subnet and pool; `spec` goes beside `local` or `remote`, `body` into it."""
+    body: Raw = dict(spec.pop("body", {}))
+    for subnet, text in ranges:
+        body.setdefault("v6pools" if ":" in text else "v4pools", []).append({"subnet": subnet, "pool": text})
+    return raw("purelb.io/v2", "ServiceGroup", name, namespace="purelb-system", spec={kind: body, **spec})
+
+
+def namespace(name: str, **labels: str) -> Raw:
+    return raw("v1", "Namespace", name, metadata={"labels": labels})
 
 
 def announcement(name: str, *links: Raw) -> Raw:

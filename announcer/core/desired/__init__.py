@@ -12,7 +12,7 @@ An eligible node is not excluded, has its network, and for policy Local has a us
 because an object can't be understood ends in `keep`: whatever stands on the node for it stays.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from ipaddress import ip_network
 
 from announcer.core.allocate import CLASSES, pool_of
@@ -21,6 +21,7 @@ from announcer.core.desired.values import Desired as Desired
 from announcer.core.desired.values import Mode as Mode
 from announcer.core.desired.values import Placement as Placement
 from announcer.core.desired.view import View, is_within, only_some, selects, selects_pool
+from announcer.core.desired.view import announced as announced
 from announcer.core.desired.view import describe_links as describe_links
 from announcer.core.elect import elect
 from announcer.core.model import (
@@ -53,19 +54,21 @@ UNREACHABLE_METRIC = 2**30
 """Of the route that ends what an aggregate draws in for nobody: any real route must win over it."""
 
 
-def desired(snapshot: Snapshot, node: NodeName, kernel: ObservedKernel) -> Desired | Unknown:
+def desired(
+    snapshot: Snapshot, node: NodeName, kernel: ObservedKernel, *, classes: Set[str] = CLASSES
+) -> Desired | Unknown:
     """UNKNOWN while the snapshot doesn't know this node: without it, nobody can say what the node is not to have."""
     own = next((n for n in snapshot.nodes if n.name == node), None)
     if own is None:
         return UNKNOWN
-    return _Decision(View(snapshot, own, kernel)).decide()
+    return _Decision(View(snapshot, own, kernel), classes).decide()
 
 
 class _Decision:
     """One computation of `desired`: its parts as they come together."""
 
-    def __init__(self, view: View) -> None:
-        self.view = view
+    def __init__(self, view: View, classes: Set[str]) -> None:
+        self.view, self.classes = view, classes
         self.placements: list[Placement] = []
         self.candidacies: list[Candidacy] = []
         self.addresses: set[IPAddress] = set()
@@ -75,7 +78,7 @@ class _Decision:
 
     def decide(self) -> Desired:
         for service in self.view.snapshot.services:
-            if service.is_load_balancer and service.load_balancer_class in CLASSES:
+            if service.is_load_balancer and service.load_balancer_class in self.classes:
                 self._place_service(service)
         return Desired(
             virtual_link=self.view.virtual_link(),

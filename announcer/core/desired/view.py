@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, ip_network
 
+from announcer.core.allocate import pool_of
 from announcer.core.model import (
     VIRTUAL_IFNAME,
+    Announce,
     DesiredPeer,
     IfName,
     IPAddress,
@@ -176,6 +178,20 @@ class View:
         name = self.config[self.own.name].external_link
         real = {link.ifname for links in self.links.values() for link in links}
         return VIRTUAL_IFNAME if name in real else name
+
+
+def announced(snapshot: Snapshot) -> frozenset[IPAddress]:
+    """Every address that a cluster of this snapshot announces from anywhere: what there is to lose."""
+    endpoints = _usable_endpoints(snapshot)
+    if not any(not node.excluded and not node.network_unavailable for node in snapshot.nodes):
+        return frozenset()
+    ads: tuple[LocalAdvertisement | RouteAdvertisement, ...]
+    ads = (*snapshot.local_advertisements, *snapshot.route_advertisements)
+    pools = [
+        p for p in snapshot.pools if p.announce is not Announce.ADVERTISEMENTS or any(selects_pool(ad, p) for ad in ads)
+    ]
+    services = (s for s in snapshot.services if s.is_load_balancer and endpoints.get(s.key))
+    return frozenset(a for s in services for a in s.status_addresses if pool_of(a, pools))
 
 
 def _subnets(kernel: ObservedKernel, ifname: IfName) -> tuple[IPNetwork, ...]:

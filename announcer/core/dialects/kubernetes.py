@@ -4,7 +4,7 @@ Fields that are not ours to judge are left alone here: the API server owns them.
 `metallb.universe.tf/` being the older spelling of `metallb.io/`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 
 from announcer.core.dialects.fields import Fields, read_network
@@ -29,6 +29,15 @@ from announcer.core.model import (
 
 POOL_ANNOTATIONS = ("purelb.io/service-group", "metallb.io/address-pool", "metallb.universe.tf/address-pool")
 ADDRESS_ANNOTATIONS = ("purelb.io/addresses", "metallb.io/loadBalancerIPs", "metallb.universe.tf/loadBalancerIPs")
+SHARING_ANNOTATIONS = {
+    "purelb.io/allow-shared-ip": "purelb",
+    "metallb.io/allow-shared-ip": "metallb",
+    "metallb.universe.tf/allow-shared-ip": "metallb",
+}
+SHARES_WITH_ANNOTATION = "announcer.io/share-with-namespaces"
+MULTI_POOL_ANNOTATION = "purelb.io/multi-pool"
+ALLOW_LOCAL_ANNOTATION = "purelb.io/allow-local"
+"""Asks PureLB to honor policy Local for local addresses; here it always is."""
 WRITTEN_BY_PEERS = {
     *(f"purelb.io/{name}" for name in ("allocated-by", "allocated-from", "pool-type", "skip-ipv6-dad")),
     *("purelb.io/announcing-IPv4", "purelb.io/announcing-IPv6"),
@@ -43,17 +52,22 @@ def read_service(top: Fields, ref: ObjectRef, created: str) -> Service:
     annotations = metadata.mapping("annotations")
     ports = spec.mappings("ports")
     ingress = top.mapping("status").mapping("loadBalancer").mappings("ingress")
+    policy = TrafficPolicy(spec.choice("externalTrafficPolicy", [p.value for p in TrafficPolicy], "Cluster"))
     service = Service(
         ref=ref,
         is_load_balancer=spec.text("type", "ClusterIP") == "LoadBalancer",
         load_balancer_class=spec.text("loadBalancerClass"),
         families=tuple(4 if name == "IPv4" else 6 for name in spec.texts("ipFamilies")),
         family_policy=IPFamilyPolicy(spec.choice("ipFamilyPolicy", [p.value for p in IPFamilyPolicy], "SingleStack")),
-        traffic_policy=TrafficPolicy(spec.choice("externalTrafficPolicy", [p.value for p in TrafficPolicy], "Cluster")),
+        traffic_policy=policy,
         ports=frozenset((p.text("protocol", "TCP"), p.number("port", 0, low=1, high=65535)) for p in ports),
         labels=metadata.labels("labels"),
         requested_addresses=_requested_addresses(annotations, spec),
         requested_pool=_one_of(annotations, POOL_ANNOTATIONS),
+        sharing_key=_sharing_key(annotations),
+        shares_with=frozenset(_words(annotations.text(SHARES_WITH_ANNOTATION))),
+        backend=_backend(spec.labels("selector"), policy),
+        takes_from_every_range=_multi_pool(annotations),
         status_addresses=tuple(address for item in ingress if (address := item.address("ip"))),
         created=created,
     )
@@ -106,21 +120,25 @@ def read_node_announcement(top: Fields, ref: ObjectRef, _created: str) -> NodeRe
     return NodeReport(
         ref=ref,
         links=tuple(_link(item) for item in status.mappings("links")),
-        addresses=tuple(_address(item) for item in status.mappings("addresses")),
+        addresses=tuple(one for item in status.mappings("addresses") for one in _addresses(item)),
     )
 
 
-def _address(item: Fields) -> AddressReport:
-    return AddressReport(
-        service=ServiceKey(item.text("service")),
-        address=item.text("address"),
-        mode=item.text("mode"),
-        link=item.text("link"),
-        reason=item.text("reason"),
-        message=item.text("message"),
-        prefix=item.text("prefix"),
-        peers=item.texts("peers"),
-    )
+def _addresses(item: Fields) -> Iterator[AddressReport]:
+    """The addresses of one entry, which fare alike; `host` as prefix is a host route for each."""
+    prefix, peers = item.text("prefix"), item.texts("peers")
+    for text in item.texts("services"):
+        service, _, address = text.partition(" ")
+        yield AddressReport(
+            service=ServiceKey(service),
+            address=address,
+            mode=item.text("mode"),
+            link=item.text("link"),
+            reason=item.text("reason"),
+            message=item.text("message"),
+            prefix=f"{address}/{128 if ':' in address else 32}" if prefix == "host" else prefix,
+            peers=peers,
+        )
 
 
 def _link(item: Fields) -> LinkReport:
@@ -151,7 +169,7 @@ def _requested_addresses(annotations: Fields, spec: Fields) -> tuple[IPAddress, 
     if text and old:
         spec.refuse("loadBalancerIP", old, "stands beside an annotation that asks for addresses", "remove one of both")
     found: list[IPAddress] = []
-    for part in (part.strip() for part in (text or old).split(",") if part.strip()):
+    for part in _words(text or old):
         try:
             found.append(ip_address(part))
         except ValueError:
@@ -161,6 +179,30 @@ def _requested_addresses(annotations: Fields, spec: Fields) -> tuple[IPAddress, 
     if len({address.version for address in found}) != len(found):
         annotations.refuse("", text or old, "asks for two addresses of one family", "give one per family")
     return tuple(found)
+
+
+def _sharing_key(annotations: Fields) -> str:
+    """`purelb KEY` or `metallb KEY`; empty where the Service shares with nobody."""
+    _one_of(annotations, tuple(SHARING_ANNOTATIONS))
+    given = [f"{whose} {key}" for name, whose in SHARING_ANNOTATIONS.items() if (key := annotations.text(name))]
+    return given[0] if given else ""
+
+
+def _backend(selector: Mapping[str, str], policy: TrafficPolicy) -> str:
+    if policy is TrafficPolicy.CLUSTER:
+        return ""
+    return "Local " + ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
+
+
+def _multi_pool(annotations: Fields) -> bool | None:
+    text = annotations.text(MULTI_POOL_ANNOTATION)
+    if text not in {"", "true", "false"}:
+        annotations.refuse(MULTI_POOL_ANNOTATION, text, "must be true or false, as a string")
+    return None if not text else text == "true"
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _one_of(annotations: Fields, names: tuple[str, ...]) -> str:
@@ -174,7 +216,8 @@ def _one_of(annotations: Fields, names: tuple[str, ...]) -> str:
 def foreign_annotations(top: Fields) -> list[str]:
     """Annotations under our peers' prefixes that ask for something we don't do. They never refuse the Service."""
     ours = ("purelb.io/", "metallb.io/", "metallb.universe.tf/")
-    known = WRITTEN_BY_PEERS.union(POOL_ANNOTATIONS, ADDRESS_ANNOTATIONS)
+    known = WRITTEN_BY_PEERS.union(POOL_ANNOTATIONS, ADDRESS_ANNOTATIONS, SHARING_ANNOTATIONS)
+    known |= {MULTI_POOL_ANNOTATION, ALLOW_LOCAL_ANNOTATION}
     return sorted(
         name for name in top.mapping("metadata").labels("annotations") if name.startswith(ours) and name not in known
     )

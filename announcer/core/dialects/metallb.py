@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 from announcer.core.dialects.fields import Fields, range_hint, read_range
 from announcer.core.model import (
     AddressRange,
+    Admission,
     Announce,
     IfName,
     LocalAdvertisement,
@@ -52,9 +53,21 @@ def read_pool(top: Fields, ref: ObjectRef, created: str) -> Pool:
         avoid_buggy_addresses=spec.flag("avoidBuggyIPs"),
         labels=top.mapping("metadata").labels("labels"),
         created=created,
+        admission=_read_admission(spec.mapping("serviceAllocation")) if spec.has("serviceAllocation") else None,
     )
-    spec.close({"serviceAllocation": LATER})
+    spec.close()
     return pool
+
+
+def _read_admission(item: Fields) -> Admission:
+    admission = Admission(
+        namespaces=frozenset(item.texts("namespaces")),
+        namespace_selectors=item.selectors("namespaceSelectors"),
+        service_selectors=item.selectors("serviceSelectors"),
+        priority=item.number("priority", 0, low=0, high=2**31 - 1),
+    )
+    item.close()
+    return admission
 
 
 def read_local_advertisement(top: Fields, ref: ObjectRef, _created: str) -> LocalAdvertisement:

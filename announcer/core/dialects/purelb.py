@@ -11,7 +11,9 @@ from announcer.core.dialects.fields import Fields, range_hint, read_network, rea
 from announcer.core.model import (
     VIRTUAL_IFNAME,
     AddressRange,
+    Admission,
     Announce,
+    Fence,
     IfName,
     NodeAgentConfig,
     ObjectRef,
@@ -20,8 +22,9 @@ from announcer.core.model import (
 )
 
 LATER = "not built yet"
-GROUP_V2 = {"external": "external IPAM", "namespaces": LATER, "enforceNamespaces": LATER, "namespaceDefault": LATER}
-POOLS_V2 = {"multiPool": LATER, "balancePools": LATER}
+DEFAULT_GROUP = "default"
+"""The ServiceGroup of Services that name none."""
+GROUP_V2 = {"external": "external IPAM"}
 AGENT = {
     "garpConfig": "announcements follow RFC 5227",
     "addressConfig": "lifetimes are the fence's",
@@ -42,7 +45,8 @@ def read_group_v1(top: Fields, ref: ObjectRef, created: str) -> Pool:
     _refuse_empty(local, ranges)
     local.close()
     spec.close({"netbox": "Netbox IPAM"})
-    return Pool(ref=ref, ranges=ranges, announce=Announce.AUTO, created=created)
+    is_default = ref.name == DEFAULT_GROUP
+    return Pool(ref=ref, ranges=ranges, announce=Announce.AUTO, auto_assign=is_default, created=created)
 
 
 def read_group_v2(top: Fields, ref: ObjectRef, created: str) -> Pool:
@@ -55,9 +59,35 @@ def read_group_v2(top: Fields, ref: ObjectRef, created: str) -> Pool:
     body.flag("skipIPv6DAD")  # addresses are always put without DAD; a probe comes before every claim instead
     ranges = _read_pools(body)
     _refuse_empty(body, ranges)
-    body.close(POOLS_V2)
+    takes_all, balances = body.flag("multiPool"), body.flag("balancePools")
+    if takes_all and balances:
+        body.refuse("balancePools", "true", "excludes multiPool", "keep one of both")
+    admission = _read_admission(spec)
+    body.close()
     spec.close(GROUP_V2)
-    return Pool(ref=ref, ranges=ranges, announce=Announce(kind), created=created)
+    return Pool(
+        ref=ref,
+        ranges=ranges,
+        announce=Announce(kind),
+        auto_assign=ref.name == DEFAULT_GROUP,
+        created=created,
+        admission=admission,
+        takes_from_every_range=takes_all,
+        balances_ranges=balances,
+    )
+
+
+def _read_admission(spec: Fields) -> Admission | None:
+    """Namespaces are an eligibility list; with enforceNamespaces they are a fence, for those on it as well."""
+    namespaces = frozenset(spec.texts("namespaces"))
+    is_fence, is_default = spec.flag("enforceNamespaces"), spec.flag("namespaceDefault")
+    if (is_fence or is_default) and not namespaces:
+        name = "enforceNamespaces" if is_fence else "namespaceDefault"
+        spec.refuse(name, "true", "needs namespaces", "list them, or remove the field")
+    if not namespaces:
+        return None
+    fence = Fence.BOTH_WAYS if is_fence else Fence.NONE
+    return Admission(namespaces=namespaces, fence=fence, is_default=is_default)
 
 
 def read_agent_v1(top: Fields, ref: ObjectRef, _created: str) -> NodeAgentConfig:

@@ -54,6 +54,10 @@ class Reason(StrEnum):
     POOL_EXHAUSTED = "PoolExhausted"
     ADDRESS_IN_USE = "AddressInUse"
     ADDRESS_NOT_IN_POOL = "AddressNotInPool"
+    ADDRESS_FAMILY = "AddressFamilyNotWanted"
+    POOL_NOT_ADMITTED = "PoolNotForThisService"
+    AMBIGUOUS_POOL = "AmbiguousNamespaceDefault"
+    SHARING_CONFLICT = "SharingConflict"
     NOT_OUR_CLASS = "LoadBalancerClassNotOurs"
     # An address is not announced from here.
     NO_ADDRESS = "NoAddress"

@@ -69,10 +69,44 @@ class Pool:
     labels: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     is_accepted: bool = False
+    admission: "Admission | None" = None
+    takes_from_every_range: bool = False
+    balances_ranges: bool = False
 
     @property
     def name(self) -> str:
         return self.ref.name
+
+
+class Fence(Enum):
+    """What a pool's list of namespaces and selectors means to those who are not on it."""
+
+    ONE_WAY = "one way"  # metallb.io serviceAllocation: others may not use the pool
+    BOTH_WAYS = "both ways"  # purelb.io enforceNamespaces: nor may those on it use other pools
+    NONE = "none"  # purelb.io namespaces alone: others may ask for the pool by name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """Whom a pool is for: Services of `namespaces` or of `namespace_selectors`, that `service_selectors` select.
+
+    Empty lists leave that part open. `priority` orders pools for one Service, 1 first and 0 last; `is_default` decides
+    between several ServiceGroups for one namespace.
+    """
+
+    namespaces: frozenset[str] = frozenset()
+    namespace_selectors: "tuple[Selector, ...]" = ()
+    service_selectors: "tuple[Selector, ...]" = ()
+    priority: int = 0
+    fence: Fence = Fence.ONE_WAY
+    is_default: bool = False
+
+    def admits(self, service: "Service", namespace_labels: Mapping[str, str]) -> bool:
+        is_named = service.ref.namespace in self.namespaces
+        is_selected = any(s.selects(namespace_labels) for s in self.namespace_selectors)
+        is_open = not self.namespaces and not self.namespace_selectors
+        is_wanted = not self.service_selectors or any(s.selects(service.labels) for s in self.service_selectors)
+        return (is_named or is_selected or is_open) and is_wanted
 
 
 class Operator(StrEnum):
@@ -141,6 +175,14 @@ class Service:
     labels: Mapping[str, str] = field(default_factory=dict)
     requested_addresses: tuple[IPAddress, ...] = ()
     requested_pool: str = ""
+    sharing_key: str = ""
+    """Of allow-shared-ip; its first word says whose: a PureLB key counts within a namespace, a MetalLB key anywhere."""
+    shares_with: frozenset[str] = frozenset()
+    """Other namespaces that may share with this Service under a PureLB key, `*` for all."""
+    backend: str = ""
+    """For policy Local, which pods get the traffic: sharers must agree. Empty for policy Cluster."""
+    takes_from_every_range: bool | None = None
+    """purelb.io/multi-pool; None leaves it to the pool."""
     status_addresses: tuple[IPAddress, ...] = ()
     created: str = ""
 

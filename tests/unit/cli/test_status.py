@@ -18,7 +18,7 @@ def folder(path: Path, *objects: Raw) -> Path:
 
 
 def advertised(name: str) -> Raw:
-    one = {"service": "test/web", "address": "10.113.113.100", "mode": "virtual", "link": "kube-lb0"}
+    one = {"services": ["test/web 10.113.113.100"], "mode": "virtual", "link": "kube-lb0"}
     found = one | {"prefix": "10.113.113.0/24", "reason": "Advertised"}
     return raw("announcer.io/v1alpha1", "NodeAnnouncement", name, status={"addresses": [found]})
 

@@ -6,9 +6,9 @@ import pytest
 
 from announcer.core.allocate import Assignment, Decision, Refusal, allocate
 from announcer.core.model import Reason
-from tests.builders import group, ip, metallb, service, snapshot
+from tests.builders import group, ip, metallb, pool, service, snapshot
 
-SMALL = group("small", "10.113.113.1-10.113.113.2")
+SMALL = pool("small", "10.113.113.1-10.113.113.2")
 DUAL: dict[str, Any] = {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6", "IPv4"]}
 
 
@@ -91,8 +91,8 @@ def test_allocate_prefers_dual_stack_and_is_content_with_one() -> None:
 
 
 def test_allocate_skips_buggy_addresses_where_the_pool_says_so() -> None:
-    pool = metallb("IPAddressPool", "p", addresses=["10.0.0.255-10.0.1.1"], avoidBuggyIPs=True)
-    assert addresses(decide(pool, service("a"))["a"]) == ["10.0.1.1"]
+    buggy = pool("p", "10.0.0.255-10.0.1.1", avoidBuggyIPs=True)
+    assert addresses(decide(buggy, service("a"))["a"]) == ["10.0.1.1"]
 
 
 def test_allocate_leaves_other_classes_and_types_alone() -> None:
@@ -114,7 +114,7 @@ def test_allocate_never_gives_what_a_refused_service_has() -> None:
 
 
 def test_allocate_fills_a_large_ipv6_pool_from_its_start() -> None:
-    huge = group("huge", "fd00:113::/64", "fd00:113::/64")
+    huge = pool("huge", "fd00:113::/64")
     found = decide(huge, *(service(f"s{i}", ipFamilies=["IPv6"]) for i in range(3)))
     assert addresses(found["s2"]) == ["fd00:113::2"]
     assert ip("fd00:113::2").version == 6

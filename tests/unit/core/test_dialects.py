@@ -177,7 +177,7 @@ def test_address_pool_reads_ranges_and_cidrs() -> None:
         ({"addresses": "10.0.0.0/24"}, "addresses"),
         ({"addresses": [7]}, "addresses"),
         ({"addresses": ["10.0.0.0/24"], "autoAssign": "yes"}, "autoAssign"),
-        ({"addresses": ["10.0.0.0/24"], "serviceAllocation": {"priority": 1}}, "serviceAllocation"),
+        ({"addresses": ["10.0.0.0/24"], "serviceAllocation": {"priority": -1}}, "serviceAllocation.priority"),
     ],
 )
 def test_address_pool_field_that_is_wrong_is_named(spec: dict[str, Any], field: str) -> None:
@@ -264,9 +264,9 @@ def test_service_whose_spec_is_a_list_gets_a_hint() -> None:
 
 
 def test_service_with_an_annotation_that_has_no_effect_is_used_and_told() -> None:
-    result = parse(service(annotations={"purelb.io/allow-shared-ip": "k", "purelb.io/allocated-by": "PureLB"}))
+    result = parse(service(annotations={"purelb.io/node-affinity": "k", "purelb.io/allocated-by": "PureLB"}))
     assert result.value is not None
-    assert [p.field for p in result.problems] == ["metadata.annotations.purelb.io/allow-shared-ip"]
+    assert [p.field for p in result.problems] == ["metadata.annotations.purelb.io/node-affinity"]
 
 
 def test_refused_service_says_which_addresses_it_has() -> None:

@@ -116,7 +116,7 @@ def test_object_status_says_accepted_or_why_not() -> None:
 
 
 def announced(name: str, reason: Reason, *, mode: str = "virtual") -> dict[str, object]:
-    one = {"service": WEB, "address": str(VIP), "mode": mode, "link": "eth0", "prefix": str(NET), "reason": str(reason)}
+    one = {"services": [f"{WEB} {VIP}"], "mode": mode, "link": "eth0", "prefix": str(NET), "reason": str(reason)}
     return raw("announcer.io/v1alpha1", "NodeAnnouncement", name, status={"addresses": [one]})
 
 

@@ -1,0 +1,131 @@
+"""NodeAnnouncement.status: what a node says of itself, for people and for other nodes.
+
+Addresses that fare alike stand together, `services` naming each as `namespace/name address`: a node with ten thousand
+of them still fits into an object of the API server (1.5 MB).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from announcer.core.desired import Desired, Mode, Placement
+from announcer.core.model import (
+    IPNetwork,
+    LinkReport,
+    ObservedBgp,
+    Reason,
+    Unknown,
+)
+from announcer.core.own import Entry, Ownership, Phase
+
+Status = dict[str, object]
+HOST = "host"
+"""For `prefix`: each address has a route of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Fate:
+    """What becomes of an address on this node."""
+
+    mode: str
+    link: str
+    prefix: str
+    peers: tuple[str, ...]
+    reason: str
+    message: str
+
+
+def node_status(
+    links: Iterable[LinkReport],
+    desired: Desired,
+    ownership: Ownership,
+    bgp: ObservedBgp | Unknown,
+    errors: Sequence[str] = (),
+) -> Status:
+    """The node's links, what it does about each address, its sessions, what failed; sorted throughout."""
+    peers = () if isinstance(bgp, Unknown) else bgp.peers
+    return {
+        "links": [_link(link) for link in links],
+        "addresses": _together(_placement(p, desired, ownership, bgp) for p in desired.placements),
+        "sessions": [
+            {"peerAddress": str(p.peer_address), "established": p.is_established, "lastError": p.last_error}
+            for p in peers
+        ],
+        "isSidecarKnown": not isinstance(bgp, Unknown),
+        "errors": sorted(errors),
+    }
+
+
+def _link(link: LinkReport) -> Status:
+    return {
+        "ifname": link.ifname,
+        "lladdr": link.lladdr,
+        "subnets": [str(n) for n in link.subnets],
+        "onLink": [str(n) for n in link.on_link],
+        "defaultFor": sorted(link.default_for),
+        "hasCarrier": link.has_carrier,
+    }
+
+
+def _together(found: Iterable[tuple[Fate, str]]) -> list[Status]:
+    groups: dict[Fate, list[str]] = {}
+    for fate, who in found:
+        groups.setdefault(fate, []).append(who)
+    return [
+        {
+            "mode": fate.mode,
+            "link": fate.link,
+            "prefix": fate.prefix,
+            "peers": list(fate.peers),
+            "reason": fate.reason,
+            "message": fate.message,
+            "services": sorted(groups[fate]),
+        }
+        for fate in sorted(groups)
+    ]
+
+
+def _placement(
+    placement: Placement, desired: Desired, ownership: Ownership, bgp: ObservedBgp | Unknown
+) -> tuple[Fate, str]:
+    reason, message, prefix = placement.reason, "", placement.prefix
+    proven: tuple[str, ...] = ()
+    if reason is None and placement.ifname and placement.address and placement.mode is Mode.LOCAL:
+        reason, message = _local_reason(ownership.entries.get((placement.ifname, placement.address)), desired)
+    elif reason is None and prefix is not None:
+        reason, proven = _virtual_reason(prefix, desired, bgp)
+    is_host = prefix is not None and prefix.prefixlen == prefix.max_prefixlen
+    fate = Fate(
+        mode=placement.mode.value if placement.mode else "",
+        link=placement.ifname or "",
+        prefix=HOST if is_host else str(prefix or ""),
+        peers=proven,
+        reason=str(reason or ""),
+        message=message,
+    )
+    return fate, f"{placement.service} {placement.address or ''}".strip()
+
+
+def _local_reason(entry: Entry | None, desired: Desired) -> tuple[Reason, str]:
+    if entry is None or entry.phase in {Phase.WAITING, Phase.PROBING}:
+        return Reason.CLAIMING, ""
+    if entry.is_held:
+        return Reason.HOLDING, ""
+    if entry.holder in desired.node_lladdrs:
+        return Reason.HELD_ELSEWHERE, f"by {entry.holder}"
+    return Reason.FOREIGN_HOST, f"{entry.holder} answers for it, which no node is known to have"
+
+
+def _virtual_reason(prefix: IPNetwork, desired: Desired, bgp: ObservedBgp | Unknown) -> tuple[Reason, tuple[str, ...]]:
+    """ADVERTISED only when every established peer that should have the route is proven to have it."""
+    wanted = {peer: table[prefix] for peer, table in desired.bgp.items() if prefix in table}
+    if not wanted:
+        return Reason.NO_PEER, ()
+    if isinstance(bgp, Unknown):
+        return Reason.ROUTE_PENDING, ()
+    up = [p for p in bgp.peers if p.peer_address in wanted and p.is_established]
+    if not up:
+        return Reason.PEER_NOT_ESTABLISHED, ()
+    proven = [p for p in up if prefix not in p.pending and prefix in p.routes]
+    proven = [p for p in proven if p.routes[prefix].route == wanted[p.peer_address]]
+    reason = Reason.ADVERTISED if len(proven) == len(up) else Reason.ROUTE_PENDING
+    return reason, tuple(str(p.peer_address) for p in proven)
