@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from announcer import log
 from announcer.cli import run, status
+from announcer.store import StoreError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     log.configure(arguments.log_format, arguments.log_level)
     try:
         code: int = asyncio.run(arguments.action(arguments))
-    except OSError as error:
+    except (OSError, StoreError) as error:
         sys.stderr.write(f"announcer {arguments.command}: {error}\n")
         return 1
     return code
@@ -28,19 +30,47 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version("announcer"))
     commands = parser.add_subparsers(dest="command", required=True)
     agent = commands.add_parser("agent", help="the node process: makes the network deliver addresses to this node")
-    agent.add_argument("--node", required=True, help="name of this node, as its Node object has it")
+    node = os.environ.get("NODE_NAME")
+    agent.add_argument(
+        "--node", default=node, required=node is None, help="name of this node, as its Node object has it ($NODE_NAME)"
+    )
     agent.add_argument(
         "--exabgp-dir", type=Path, default=Path("/run/announcer"), help="shared with the ExaBGP sidecar (%(default)s)"
     )
     agent.set_defaults(action=run.agent)
     allocator = commands.add_parser("allocator", help="the cluster process: gives Services their addresses")
+    _add_lease(allocator)
     allocator.set_defaults(action=run.allocator)
     show = commands.add_parser("status", help="per Service: addresses, mode, who answers, or why nobody does")
     show.add_argument("-o", "--output", choices=("table", "json"), default="table")
     show.set_defaults(action=status.status)
     for command in (agent, allocator, show):
-        command.add_argument("--manifests", type=Path, required=True, help="folder of YAML manifests")
+        _add_store(command)
         command.add_argument("--log-format", choices=("text", "json"), default="text")
         quiet = "warning" if command is show else "info"
         command.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default=quiet)
     return parser
+
+
+def _add_store(command: argparse.ArgumentParser) -> None:
+    home = command.add_mutually_exclusive_group()
+    home.add_argument("--manifests", type=Path, help="folder of YAML manifests, instead of a cluster")
+    home.add_argument(
+        "--kubeconfig", type=Path, help="cluster to use; without it and --manifests, the pod's own ($KUBECONFIG)"
+    )
+    command.add_argument(
+        "--load-balancer-class",
+        action="append",
+        metavar="CLASS",
+        help="spec.loadBalancerClass of Services that are ours, may be given again; `none` is those that have none "
+        "(default: none, purelb.io/purelb and purelb.io/purelbv2)",
+    )
+
+
+def _add_lease(command: argparse.ArgumentParser) -> None:
+    namespace = os.environ.get("POD_NAMESPACE", "announcer-system")
+    command.add_argument("--lease-namespace", default=namespace, help="of the leader's Lease ($POD_NAMESPACE)")
+    command.add_argument("--lease-name", default="announcer-allocator", help="of the leader's Lease (%(default)s)")
+    command.add_argument(
+        "--lease-seconds", type=float, default=12.0, help="after which another replica leads (%(default)s)"
+    )

@@ -1,41 +1,81 @@
 """`announcer agent` and `announcer allocator`: build the edges, hand them to the daemon, run until told to stop."""
 
 import argparse
+import os
+import secrets
+import socket
 import time
+from contextlib import AsyncExitStack
 
+from announcer.cli import stores
 from announcer.core import own
-from announcer.core.dialects import assemble, parse
 from announcer.core.model import NodeName
 from announcer.daemons.agent import Agent
-from announcer.daemons.allocator import Allocator
+from announcer.daemons.allocator import Allocator, Alone
 from announcer.daemons.owner import Owner
 from announcer.daemons.process import run_until_told
 from announcer.exabgp import ExabgpSession
 from announcer.kernel import Kernel
+from announcer.store.kubernetes import (
+    CONFIGURATION,
+    FOR_AGENT,
+    FOR_ALLOCATOR,
+    KubernetesStore,
+    Lease,
+    LeaseTiming,
+    Role,
+)
 from announcer.store.manifests import ManifestStore
 from announcer.wire import Wire
 
 
 async def agent(arguments: argparse.Namespace) -> int:
-    async with Kernel() as kernel:
-        store = ManifestStore(arguments.manifests, parse=parse, assemble=assemble)
-        async with Wire(lambda batch: owner.heard(batch)) as wire:
-            owner = Owner(kernel, wire, time.monotonic, own.Timing(), lambda: daemon.loop.wake())
-            sidecar = ExabgpSession(arguments.exabgp_dir, lambda: daemon.loop.wake())
-            daemon = Agent(
-                node=NodeName(arguments.node),
-                store=store,
-                kernel=kernel,
-                wire=wire,
-                sidecar=sidecar,
-                owner=owner,
-                clock=time.monotonic,
-            )
-            await run_until_told(daemon.run, daemon.farewell)
+    async with AsyncExitStack() as stack:
+        kernel = await stack.enter_async_context(Kernel())
+        wire = await stack.enter_async_context(Wire(lambda batch: owner.heard(batch)))
+        folder = stores.manifests(arguments)
+        store: ManifestStore | KubernetesStore
+        if folder is None:
+            opened = await stack.enter_async_context(stores.client(arguments))
+            role = Role(component="announcer-agent", writes=frozenset({"NodeAnnouncement"}))
+            store = stores.kubernetes(opened, FOR_AGENT, role)
+        else:
+            store = folder
+        owner = Owner(kernel, wire, time.monotonic, own.Timing(), lambda: daemon.loop.wake())
+        sidecar = ExabgpSession(arguments.exabgp_dir, lambda: daemon.loop.wake())
+        daemon = Agent(
+            node=NodeName(arguments.node),
+            store=store,
+            kernel=kernel,
+            wire=wire,
+            sidecar=sidecar,
+            owner=owner,
+            clock=time.monotonic,
+            classes=stores.classes(arguments),
+        )
+        await run_until_told(daemon.run, daemon.farewell, store.release)
     return 0
 
 
 async def allocator(arguments: argparse.Namespace) -> int:
-    daemon = Allocator(ManifestStore(arguments.manifests, parse=parse, assemble=assemble))
-    await run_until_told(daemon.run, daemon.farewell)
+    classes = stores.classes(arguments)
+    folder = stores.manifests(arguments)
+    if folder is not None:
+        daemon = Allocator(folder, Alone(), classes)
+        await run_until_told(daemon.run, daemon.farewell)
+        return 0
+    async with stores.client(arguments) as opened:
+        lease = Lease(
+            opened,
+            namespace=arguments.lease_namespace,
+            name=arguments.lease_name,
+            identity=f"{os.environ.get('POD_NAME') or socket.gethostname()}-{secrets.token_hex(4)}",
+            clock=lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+            timing=LeaseTiming.of(arguments.lease_seconds),
+        )
+        kinds = frozenset({"Service", *(resource.kind for resource in CONFIGURATION)})
+        role = Role(component="announcer-allocator", writes=kinds, may_write=lease.is_leader)
+        store = stores.kubernetes(opened, FOR_ALLOCATOR, role)
+        daemon = Allocator(store, lease, classes)
+        await run_until_told(daemon.run, daemon.farewell, store.release)
     return 0

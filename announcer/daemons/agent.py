@@ -6,10 +6,11 @@ the sidecar. What an edge could not do is shown in the node's NodeAnnouncement a
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
 from announcer.core import own
+from announcer.core.allocate import CLASSES
 from announcer.core.desired import Desired, describe_links, desired
 from announcer.core.model import (
     UNKNOWN,
@@ -56,6 +57,7 @@ class Agent:
     owner: Owner
     clock: Callable[[], float]
     pace: Pace = Pace()
+    classes: Set[str] = CLASSES
     rhythm: Rhythm = Rhythm()
     loop: Loop = field(init=False)
     _failed: dict[str, str] = field(default_factory=dict)
@@ -81,7 +83,8 @@ class Agent:
         snapshot = self.store.snapshot()
         wanted: Desired | Unknown = UNKNOWN
         if isinstance(snapshot, Snapshot):
-            wanted = desired(snapshot, self.node, kernel)
+            # In a thread: with thousands of Services it takes longer than a fail-over may.
+            wanted = await asyncio.to_thread(desired, snapshot, self.node, kernel, classes=self.classes)
         if isinstance(wanted, Unknown):
             log.debug("nothing is changed, nothing is reported: what this node should have is not known")
             return None

@@ -1,17 +1,18 @@
 """The cluster process: gives every Service its addresses, and tells every other object what is wrong with it.
 
-One pass = snapshot → allocate → report. The statuses that it wrote are its only memory, and it reads them back.
+One pass = snapshot → allocate → report, and only while this process leads. The statuses that it wrote are its only
+memory, and it reads them back; whoever begins to lead first reads everything that the last leader wrote.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 
 from announcer.core.allocate import CLASSES, Assignment, Decision, allocate
-from announcer.core.model import ObjectRef, Problem, Service, ServiceKey, Snapshot, Unknown
-from announcer.core.report import Status, object_status, service_status
-from announcer.daemons.edges import Store
+from announcer.core.model import Problem, ServiceKey, Snapshot, Unknown
+from announcer.core.report import Writing, writings
+from announcer.daemons.edges import Leadership, Store
 from announcer.daemons.loop import Loop, Rhythm
 from announcer.log import fields
 from announcer.store import StoreError
@@ -19,11 +20,27 @@ from announcer.store import StoreError
 log = logging.getLogger(__name__)
 
 
+class Alone:
+    """Leadership where there is nobody else: a folder of manifests has one allocator."""
+
+    def is_leader(self) -> bool:
+        return True
+
+    async def run(self, on_change: Callable[[], None]) -> None:
+        on_change()
+
+    async def release(self) -> None:
+        return
+
+
 @dataclass(slots=True)
 class Allocator:
     store: Store
+    leadership: Leadership
+    classes: Set[str] = CLASSES
     rhythm: Rhythm = Rhythm()
     loop: Loop = field(init=False)
+    _is_fresh: bool = False
     _known: dict[ServiceKey, Decision] = field(default_factory=dict)
     _problems: frozenset[Problem] = frozenset()
 
@@ -33,20 +50,33 @@ class Allocator:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.store.run(self.loop.wake), name="store")
+            tasks.create_task(self.leadership.run(self.loop.wake), name="leadership")
             tasks.create_task(self.loop.run(), name="passes")
 
     async def farewell(self) -> None:
-        """Nothing to do: what was decided is written."""
+        """What was decided is written; others need not wait for our lease to end."""
+        await self.leadership.release()
 
     async def one_pass(self) -> float | None:
+        if not self.leadership.is_leader():
+            self._is_fresh = False
+            return None
+        if not self._is_fresh:
+            await self.store.refresh()
+            self._is_fresh = True
         snapshot = self.store.snapshot()
         if isinstance(snapshot, Unknown):
             return None
-        decisions = allocate(snapshot)
+        decisions, wanted = await asyncio.to_thread(self._decide, snapshot)
         self._log(decisions, snapshot)
-        for ref, status in statuses(snapshot, decisions):
-            await self.store.write_status(ref, status)
+        for one in wanted:
+            await self.store.write_status(one.ref, one.status, annotations=one.annotations, note=one.note)
         return None
+
+    def _decide(self, snapshot: Snapshot) -> tuple[Mapping[ServiceKey, Decision], list[Writing]]:
+        """In a thread, as ten thousand Services take a while; values only, so nothing is shared."""
+        decisions = allocate(snapshot, classes=self.classes)
+        return decisions, writings(snapshot, decisions, classes=self.classes)
 
     def _log(self, decisions: Mapping[ServiceKey, Decision], snapshot: Snapshot) -> None:
         for key, decision in decisions.items():
@@ -65,28 +95,3 @@ class Allocator:
 
     def _not_written(self, error: Exception) -> None:
         log.warning("status not written, trying again", extra=fields(error=error))
-
-
-def statuses(snapshot: Snapshot, decisions: Mapping[ServiceKey, Decision]) -> list[tuple[ObjectRef, Status]]:
-    """What to write to which object: Services that are ours, and every object of configuration."""
-    problems: dict[ObjectRef, list[Problem]] = {}
-    for problem in snapshot.problems:
-        problems.setdefault(problem.ref, []).append(problem)
-    found = [
-        (service.ref, service_status(decisions[service.key], problems.get(service.ref, [])))
-        for service in snapshot.services
-        if service.key in decisions
-    ]
-    found += [(s.ref, {"loadBalancer": {}}) for s in snapshot.services if _has_lost_its_type(s)]
-    refs = {pool.ref for pool in snapshot.pools} | {agent.ref for agent in snapshot.agents}
-    refs |= {ad.ref for ad in snapshot.local_advertisements} | {ad.ref for ad in snapshot.route_advertisements}
-    refs |= {peer.ref for peer in snapshot.peers} | {
-        ref for ref in snapshot.refused if ref.kind != "Service" and ref.name
-    }
-    return found + [
-        (ref, object_status(problems.get(ref, []), is_used=ref not in snapshot.refused)) for ref in sorted(refs)
-    ]
-
-
-def _has_lost_its_type(service: Service) -> bool:
-    return not service.is_load_balancer and service.load_balancer_class in CLASSES and bool(service.status_addresses)

@@ -14,6 +14,7 @@ from announcer.core.model import (
     Unknown,
     WireAction,
 )
+from announcer.core.report import Note
 
 
 class Kernel(Protocol):
@@ -36,4 +37,20 @@ class Sidecar(Protocol):
 class Store(Protocol):
     def snapshot(self) -> Snapshot | Unknown: ...
     async def run(self, wake: Callable[[], None]) -> None: ...
-    async def write_status(self, ref: ObjectRef, status: Mapping[str, object]) -> None: ...
+    async def refresh(self) -> None: ...
+    async def write_status(
+        self,
+        ref: ObjectRef,
+        status: Mapping[str, object],
+        *,
+        annotations: Mapping[str, str] | None = None,
+        note: Note | None = None,
+    ) -> None: ...
+
+
+class Leadership(Protocol):
+    """Whether this process may act for the cluster; `release` lets others at once."""
+
+    def is_leader(self) -> bool: ...
+    async def run(self, on_change: Callable[[], None]) -> None: ...
+    async def release(self) -> None: ...

@@ -13,8 +13,12 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreHealth:
-    """`is_stale`: the source is away, and what it said last stays in force; `message` says what is the matter."""
+    """`is_stale`: the source is away, and what it said last stays in force; `message` says what is the matter.
+
+    `is_held`: the source is there, and says so much less than before that it isn't believed yet.
+    """
 
     is_synced: bool
     is_stale: bool = False
+    is_held: bool = False
     message: str = ""

@@ -6,6 +6,7 @@ from typing import Any
 
 from announcer.core.dialects import assemble, parse
 from announcer.core.model import UNKNOWN, ObjectRef, Snapshot, Unknown
+from announcer.core.report import Note
 from announcer.store import StoreError
 from tests.builders import Raw
 
@@ -16,7 +17,9 @@ class FakeStore:
     def __init__(self, *objects: Raw) -> None:
         self.objects: dict[Key, Raw] = {}
         self.statuses: dict[Key, Mapping[str, Any]] = {}
-        self.writes = 0
+        self.annotations: dict[Key, Mapping[str, str]] = {}
+        self.notes: list[Note] = []
+        self.writes = self.refreshes = 0
         self.is_synced = self.is_writable = True
         self._wakes: list[Callable[[], None]] = []
         self.put(*objects)
@@ -45,14 +48,25 @@ class FakeStore:
         wake()
         await asyncio.Event().wait()
 
-    async def write_status(self, ref: ObjectRef, status: Mapping[str, object]) -> None:
+    async def refresh(self) -> None:
+        self.refreshes += 1
+
+    async def write_status(
+        self,
+        ref: ObjectRef,
+        status: Mapping[str, object],
+        *,
+        annotations: Mapping[str, str] | None = None,
+        note: Note | None = None,
+    ) -> None:
         if not self.is_writable:
             raise StoreError("no space left on device")
         key = (ref.kind, ref.namespace, ref.name)
         if self.statuses.get(key) == status:
             return
         self.writes += 1
-        self.statuses[key] = dict(status)
+        self.statuses[key], self.annotations[key] = dict(status), dict(annotations or {})
+        self.notes += [note] if note else []
         if ref.kind == "NodeAnnouncement":
             metadata = {"name": ref.name}
             self.objects[key] = {"apiVersion": "announcer.io/v1alpha1", "kind": ref.kind, "metadata": metadata}

@@ -19,6 +19,7 @@ from typing import Any
 
 from announcer.core.dialects import CLUSTER_SCOPED
 from announcer.core.model import UNKNOWN, ObjectRef, Parsed, Problem, Reason, Snapshot, Unknown
+from announcer.core.report import Note
 from announcer.store import StoreError, StoreHealth
 from announcer.store.manifests.documents import Document
 from announcer.store.manifests.files import STATUS_FOLDER, Look, look
@@ -86,7 +87,20 @@ class ManifestStore:
         finally:
             watcher.close()
 
-    async def write_status(self, ref: ObjectRef, status: Mapping[str, object]) -> None:
+    def release(self) -> None:
+        """SIGHUP: nothing is held here; a folder that is gone or empty is waited for."""
+
+    async def refresh(self) -> None:
+        """What was written is read back by the next look; there is nobody else who writes."""
+
+    async def write_status(
+        self,
+        ref: ObjectRef,
+        status: Mapping[str, object],
+        *,
+        annotations: Mapping[str, str] | None = None,
+        note: Note | None = None,
+    ) -> None:
         """Replace the status of one object; nothing is written where it is equal. Raises StoreError.
 
         There is no fsync: a status that a crash of the machine takes away is computed again.
@@ -97,7 +111,9 @@ class ManifestStore:
             return
         entry = self._entries.get(key)
         version = entry.document.raw["apiVersion"] if entry else NODE_ANNOUNCEMENT[0]
-        metadata = {"name": ref.name} | ({"namespace": ref.namespace} if ref.namespace else {})
+        metadata: dict[str, object] = {"name": ref.name}
+        metadata |= {"namespace": ref.namespace} if ref.namespace else {}
+        metadata |= {"annotations": dict(annotations)} if annotations else {}
         text = json.dumps({"apiVersion": version, "kind": ref.kind, "metadata": metadata, "status": status}, indent=1)
         try:
             if not self._root.is_dir():

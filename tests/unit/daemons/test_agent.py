@@ -74,7 +74,7 @@ class Rig:
 
     def report(self) -> dict[str, str]:
         status = self.store.statuses.get(("NodeAnnouncement", "", "n1"), {})
-        return {one["address"]: one["reason"] for one in status.get("addresses", [])}
+        return {who.split()[1]: one["reason"] for one in status.get("addresses", []) for who in one["services"]}
 
     async def passes(self, count: int) -> None:
         """Wake the agent, and wait until it has looked at the kernel again, `count` times."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from announcer.daemons.allocator import Allocator
+from announcer.daemons.allocator import Allocator, Alone
 from announcer.daemons.loop import Rhythm
 from tests.builders import group, service
 from tests.fakes.store import FakeStore
@@ -13,7 +13,7 @@ from tests.waiting import stays, until
 
 def run(store: FakeStore, test: Callable[[], Awaitable[None]]) -> None:
     async def inside() -> None:
-        running = asyncio.ensure_future(Allocator(store, Rhythm(retry_first=0.01)).run())
+        running = asyncio.ensure_future(Allocator(store, Alone(), rhythm=Rhythm(retry_first=0.01)).run())
         await test()
         running.cancel()
         await asyncio.wait({running})

@@ -1,0 +1,39 @@
+"""Which store the arguments ask for, and opening it."""
+
+import argparse
+import os
+from collections.abc import AsyncIterator, Iterable, Set
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from announcer.core.allocate import CLASSES
+from announcer.core.desired import announced
+from announcer.core.dialects import assemble, parse
+from announcer.store.kubernetes import Client, KubernetesStore, Meaning, Resource, Role
+from announcer.store.manifests import ManifestStore
+
+
+def manifests(arguments: argparse.Namespace) -> ManifestStore | None:
+    """The folder that the arguments name, None where they mean a cluster."""
+    if arguments.manifests is None:
+        return None
+    return ManifestStore(arguments.manifests, parse=parse, assemble=assemble)
+
+
+@asynccontextmanager
+async def client(arguments: argparse.Namespace) -> AsyncIterator[Client]:
+    """The cluster that the arguments mean. Raises StoreError where there is none."""
+    given: Path | None = arguments.kubeconfig
+    if given is None and "KUBERNETES_SERVICE_HOST" not in os.environ:
+        given = Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+    async with Client(given) as opened:
+        yield opened
+
+
+def kubernetes(opened: Client, resources: Iterable[Resource], role: Role) -> KubernetesStore:
+    return KubernetesStore(opened, resources, Meaning(parse=parse, assemble=assemble, announced=announced), role)
+
+
+def classes(arguments: argparse.Namespace) -> Set[str]:
+    given: list[str] | None = arguments.load_balancer_class
+    return frozenset("" if name == "none" else name for name in given) if given else CLASSES

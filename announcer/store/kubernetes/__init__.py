@@ -1,0 +1,14 @@
+"""The Kubernetes API as the home of objects: reading, writing back, and leading."""
+
+from announcer.store.kubernetes.client import ApiError as ApiError
+from announcer.store.kubernetes.client import Client as Client
+from announcer.store.kubernetes.lease import Lease as Lease
+from announcer.store.kubernetes.lease import LeaseTiming as LeaseTiming
+from announcer.store.kubernetes.resources import CONFIGURATION as CONFIGURATION
+from announcer.store.kubernetes.resources import FOR_AGENT as FOR_AGENT
+from announcer.store.kubernetes.resources import FOR_ALLOCATOR as FOR_ALLOCATOR
+from announcer.store.kubernetes.resources import Resource as Resource
+from announcer.store.kubernetes.store import KubernetesStore as KubernetesStore
+from announcer.store.kubernetes.store import Meaning as Meaning
+from announcer.store.kubernetes.store import Role as Role
+from announcer.store.kubernetes.watching import Timing as Timing

@@ -1,0 +1,222 @@
+"""What is read from the API server: which resources, in which versions, and which of their fields.
+
+Objects of core kinds are decoded straight into the few fields that the dialects ask for; the rest (managedFields alone
+is half of a Service) never becomes a Python object. Objects of people's own kinds are decoded whole, as every field of
+theirs is either honored or refused by name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NotRequired, TypedDict
+
+import msgspec
+
+from announcer.core.model import ObjectRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """A kind as the API serves it. Of `versions`, the first that the server has is used; none may be there at all.
+
+    `keeps` says whether an object is worth remembering; None keeps all.
+    """
+
+    kind: str
+    group: str
+    versions: tuple[str, ...]
+    plural: str
+    is_namespaced: bool = True
+    shape: Any = Any
+    has_original_version: bool = False
+    """Versions are served without conversion: what an object means is said by the version it was written in."""
+
+    def collection(self, version: str) -> str:
+        return f"{self._root(version)}/{self.plural}"
+
+    def path(self, ref: ObjectRef, version: str, subresource: str = "") -> str:
+        where = f"/namespaces/{ref.namespace}" if self.is_namespaced else ""
+        tail = f"/{subresource}" if subresource else ""
+        return f"{self._root(version)}{where}/{self.plural}/{ref.name}{tail}"
+
+    def api_version(self, version: str) -> str:
+        return f"{self.group}/{version}" if self.group else version
+
+    def _root(self, version: str) -> str:
+        return f"/apis/{self.group}/{version}" if self.group else f"/api/{version}"
+
+
+class _Metadata(TypedDict, total=False):
+    name: str
+    namespace: str
+    uid: str
+    resourceVersion: str
+    creationTimestamp: str | None
+    labels: dict[str, str]
+    annotations: dict[str, str]
+
+
+class _BareMetadata(TypedDict, total=False):
+    name: str
+    namespace: str
+    uid: str
+    resourceVersion: str
+    creationTimestamp: str | None
+    labels: dict[str, str]
+
+
+class _ServiceSpec(TypedDict, total=False):
+    type: str
+    loadBalancerClass: str
+    loadBalancerIP: str
+    ipFamilies: list[str]
+    ipFamilyPolicy: str
+    externalTrafficPolicy: str
+    clusterIPs: list[str]
+    selector: dict[str, str]
+    ports: list["_ServicePort"]
+
+
+class _ServicePort(TypedDict, total=False):
+    port: int
+    protocol: str
+
+
+class _Service(TypedDict, total=False):
+    metadata: _Metadata
+    spec: _ServiceSpec
+    status: dict[str, Any]
+
+
+class _Endpoint(TypedDict, total=False):
+    conditions: dict[str, bool | None]
+    nodeName: str
+
+
+class _EndpointSlice(TypedDict, total=False):
+    metadata: _BareMetadata
+    endpoints: list[_Endpoint] | None
+
+
+class _NodeStatus(TypedDict, total=False):
+    conditions: list["_NodeCondition"]
+    addresses: list[dict[str, str]]
+
+
+class _NodeCondition(TypedDict):
+    type: str
+    status: NotRequired[str]
+
+
+class _Node(TypedDict, total=False):
+    metadata: _BareMetadata
+    status: _NodeStatus
+
+
+class _Namespace(TypedDict, total=False):
+    metadata: _BareMetadata
+
+
+SERVICES: Final = Resource(kind="Service", group="", versions=("v1",), plural="services", shape=_Service)
+ENDPOINT_SLICES: Final = Resource(
+    kind="EndpointSlice",
+    group="discovery.k8s.io",
+    versions=("v1",),
+    plural="endpointslices",
+    shape=_EndpointSlice,
+)
+NODES: Final = Resource(kind="Node", group="", versions=("v1",), plural="nodes", is_namespaced=False, shape=_Node)
+NAMESPACES: Final = Resource(
+    kind="Namespace", group="", versions=("v1",), plural="namespaces", is_namespaced=False, shape=_Namespace
+)
+NODE_ANNOUNCEMENTS: Final = Resource(
+    kind="NodeAnnouncement",
+    group="announcer.io",
+    versions=("v1alpha1",),
+    plural="nodeannouncements",
+    is_namespaced=False,
+)
+CONFIGURATION: Final = (
+    Resource(
+        kind="ServiceGroup",
+        group="purelb.io",
+        versions=("v2", "v1"),
+        plural="servicegroups",
+        has_original_version=True,
+    ),
+    Resource(
+        kind="LBNodeAgent",
+        group="purelb.io",
+        versions=("v2", "v1"),
+        plural="lbnodeagents",
+        has_original_version=True,
+    ),
+    Resource(kind="IPAddressPool", group="metallb.io", versions=("v1beta1",), plural="ipaddresspools"),
+    Resource(kind="L2Advertisement", group="metallb.io", versions=("v1beta1",), plural="l2advertisements"),
+    Resource(kind="BGPAdvertisement", group="metallb.io", versions=("v1beta1",), plural="bgpadvertisements"),
+    Resource(kind="BGPPeer", group="metallb.io", versions=("v1beta2", "v1beta1"), plural="bgppeers"),
+    Resource(kind="Community", group="metallb.io", versions=("v1beta1",), plural="communities"),
+)
+FOR_AGENT: Final = (SERVICES, ENDPOINT_SLICES, NODES, NAMESPACES, NODE_ANNOUNCEMENTS, *CONFIGURATION)
+FOR_ALLOCATOR: Final = (SERVICES, NODES, NAMESPACES, NODE_ANNOUNCEMENTS, *CONFIGURATION)
+
+
+class Page(msgspec.Struct):
+    """A list, or a page of one (meta/v1 ListMeta)."""
+
+    metadata: "_ListMetadata"
+    items: list[msgspec.Raw]
+
+
+class _ListMetadata(msgspec.Struct, rename={"continue_": "continue", "resource_version": "resourceVersion"}):
+    resource_version: str = ""
+    continue_: str = ""
+
+
+class Event(msgspec.Struct):
+    """A line of a watch (meta/v1 WatchEvent)."""
+
+    type: str
+    object: msgspec.Raw
+
+
+class Bookmark(msgspec.Struct):
+    """What a BOOKMARK's object is read for."""
+
+    metadata: "_ListMetadata"
+
+
+class Failure(msgspec.Struct):
+    """The meta/v1 Status in an ERROR event."""
+
+    code: int = 0
+    message: str = ""
+
+
+class Decoder:
+    """Bytes of one object of a resource to the JSON form that `core.dialects.parse` reads."""
+
+    def __init__(self, resource: Resource, version: str) -> None:
+        self._resource, self._version = resource, version
+        self._decode = msgspec.json.Decoder(resource.shape).decode
+
+    def __call__(self, data: msgspec.Raw | bytes) -> dict[str, Any]:
+        """Raises msgspec.DecodeError where the server sent no such object."""
+        raw = self._decode(data)
+        if not isinstance(raw, dict) or not isinstance(raw.get("metadata"), dict):
+            raise msgspec.DecodeError("not a Kubernetes object")
+        version = self._version
+        if self._resource.has_original_version:
+            version = _original_version(raw["metadata"], self._resource) or version
+        raw["metadata"].pop("managedFields", None)
+        return {**raw, "apiVersion": self._resource.api_version(version), "kind": self._resource.kind}
+
+
+def _original_version(metadata: Mapping[str, Any], resource: Resource) -> str | None:
+    """The version in which the spec was written last, as the API server notes it in managedFields."""
+    entries = [
+        (str(entry.get("time") or ""), str(entry.get("apiVersion") or ""))
+        for entry in metadata.get("managedFields") or ()
+        if "f:spec" in (entry.get("fieldsV1") or {})
+    ]
+    found = max(entries, default=("", ""))[1].rpartition("/")[2]
+    return found if found in resource.versions else None

@@ -1,0 +1,275 @@
+"""The Kubernetes API as a store: everything that is read, kept as values, and the statuses that are written back.
+
+| seen | in force |
+|---|---|
+| the first list of every resource | then the snapshot is known; before, it is UNKNOWN |
+| an event | at once; while an object's new version is refused, the last good one |
+| a list that lacks over half of a kind, or of what is announced | as before, until one `HOLD_SECONDS` later agrees |
+| an error, a silence | as before |
+
+An API server that was restored from an empty backup answers politely that there is nothing: that is what the hold is
+for. `release` ends it by hand.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from announcer.core.model import UNKNOWN, IPAddress, ObjectRef, Parsed, Snapshot, Unknown
+from announcer.core.report import Note
+from announcer.log import fields
+from announcer.store import StoreHealth
+from announcer.store.kubernetes.client import ApiError, Client
+from announcer.store.kubernetes.resources import Resource
+from announcer.store.kubernetes.watching import Reflector, Timing, is_older
+from announcer.store.kubernetes.writing import Target, Writer
+
+log = logging.getLogger(__name__)
+HOLD_SECONDS, HOLD_LOOK_SECONDS = 30.0, 5.0
+Identity = tuple[str, str]
+"""Namespace (empty where the kind has none) and name."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """An object in force. `raw` is kept only where its status is compared with what is to be written."""
+
+    parsed: Parsed
+    resource_version: str
+    uid: str
+    raw: Mapping[str, Any] | None
+
+
+@dataclass(slots=True)
+class _Table:
+    """All objects of one resource. `held_since` is when a list that says too little came first, monotonic."""
+
+    resource: Resource
+    version: str = ""
+    entries: dict[Identity, _Entry] = field(default_factory=dict)
+    is_synced: bool = False
+    held_since: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meaning:
+    """What objects mean: `parse` and `assemble` as in the manifest store, and what a snapshot would announce."""
+
+    parse: Callable[[Mapping[str, Any], str], Parsed]
+    assemble: Callable[[Iterable[Parsed]], Snapshot]
+    announced: Callable[[Snapshot], frozenset[IPAddress]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """As whom this process writes: its field manager, the kinds whose status it writes, and whether it may now.
+
+    Only of those kinds more than the parsed value is kept.
+    """
+
+    component: str
+    writes: frozenset[str] = frozenset()
+    may_write: Callable[[], bool] = lambda: True
+
+
+class KubernetesStore:
+    """`clock` is monotonic."""
+
+    def __init__(
+        self,
+        client: Client,
+        resources: Iterable[Resource],
+        meaning: Meaning,
+        role: Role,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        timing: Timing = Timing(),
+    ) -> None:
+        self._meaning, self._role, self._clock = meaning, role, clock
+        self._tables = {resource.kind: _Table(resource=resource) for resource in resources}
+        self._reflectors = [Reflector(client, table.resource, self, clock, timing) for table in self._tables.values()]
+        self._writer = Writer(client, role.component, self._target, self._took, role.may_write)
+        self._snapshot: Snapshot | None = None
+        self._wake: Callable[[], None] = lambda: None
+        self._is_released = False
+
+    def snapshot(self) -> Snapshot | Unknown:
+        if not self.health().is_synced:
+            return UNKNOWN
+        if self._snapshot is None:
+            self._snapshot = self._meaning.assemble(
+                e.parsed for table in self._tables.values() for e in table.entries.values()
+            )
+        return self._snapshot
+
+    def health(self) -> StoreHealth:
+        tables = self._tables.values()
+        held = sorted(t.resource.kind for t in tables if t.held_since is not None)
+        away = sorted({t.error for t in tables if t.error})
+        message = "; ".join(away[:1])
+        if held:
+            message = f"the API server lists too few of {', '.join(held)}; what was there before stays in force"
+        return StoreHealth(
+            is_synced=all(t.is_synced for t in tables), is_stale=bool(held or away), is_held=bool(held), message=message
+        )
+
+    def release(self) -> None:
+        """Believe the next list, whatever it lacks (SIGHUP, for a person who knows that the objects are gone)."""
+        self._is_released = any(t.held_since is not None for t in self._tables.values())
+
+    async def run(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        async with asyncio.TaskGroup() as tasks:
+            for reflector in self._reflectors:
+                tasks.create_task(reflector.run())
+            tasks.create_task(self._writer.run(), name="writer")
+
+    async def write_status(
+        self,
+        ref: ObjectRef,
+        status: Mapping[str, object],
+        *,
+        annotations: Mapping[str, str] | None = None,
+        note: Note | None = None,
+    ) -> None:
+        """Have the status of an object written soon, unless it says so already. The last one given counts.
+
+        `note` becomes an Event once the write has changed a condition or an ingress point.
+        """
+        self._writer.put(ref, status, annotations or {}, note)
+
+    async def refresh(self) -> None:
+        """Know everything that was written before this call. Raises StoreError."""
+        for reflector in self._reflectors:
+            await reflector.refresh()
+
+    def is_idle(self) -> bool:
+        """Whether everything that was given has been written."""
+        return self._writer.is_idle()
+
+    # -- what reflectors tell (Sink) -----------------------------------------------------------------------------
+
+    async def listed(self, resource: Resource, version: str, objects: list[dict[str, Any]]) -> float | None:
+        table = self._tables[resource.kind]
+        entries: dict[Identity, _Entry] = {}
+        for count, raw in enumerate(objects, 1):
+            key, entry = self._read(raw, table)
+            entries[key] = entry
+            if count % 25 == 0:
+                await asyncio.sleep(0)
+        if await self._is_to_hold(table, entries):
+            return HOLD_LOOK_SECONDS
+        if not table.is_synced or table.entries != entries:
+            table.entries, self._snapshot = entries, None
+        table.version, table.is_synced, table.held_since = version, True, None
+        self._wake()
+        return None
+
+    def changed(self, resource: Resource, kind: str, raw: dict[str, Any]) -> None:
+        table = self._tables[resource.kind]
+        key = _identity(raw)
+        old = table.entries.get(key)
+        if kind == "DELETED":
+            has_changed = table.entries.pop(key, None) is not None
+        else:
+            if old is not None and is_older(_version(raw), old.resource_version):
+                return
+            table.entries[key] = self._read(raw, table)[1]
+            has_changed = old is None or old.parsed != table.entries[key].parsed
+        if has_changed:
+            self._snapshot = None
+            self._wake()
+
+    def failed(self, resource: Resource, error: ApiError) -> None:
+        table = self._tables[resource.kind]
+        if table.error != str(error):
+            log.warning("the API server is not there", extra=fields(resource=resource.plural, error=error))
+        table.error = str(error)
+
+    def works(self, resource: Resource) -> None:
+        table = self._tables[resource.kind]
+        if table.error:
+            log.info("the API server is there again", extra=fields(resource=resource.plural))
+        table.error = ""
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _read(self, raw: dict[str, Any], table: _Table) -> tuple[Identity, _Entry]:
+        key = _identity(raw)
+        parsed = self._meaning.parse(raw, "")
+        old = table.entries.get(key)
+        if parsed.value is None and parsed.problems and old is not None and old.parsed.value is not None:
+            parsed = replace(parsed, value=old.parsed.value)
+        keeps = table.resource.kind in self._role.writes
+        uid = str(raw["metadata"].get("uid") or "")
+        return key, _Entry(parsed=parsed, resource_version=_version(raw), uid=uid, raw=raw if keeps else None)
+
+    async def _is_to_hold(self, table: _Table, entries: Mapping[Identity, _Entry]) -> bool:
+        """Whether a list says so much less than is known that it isn't to be believed yet."""
+        if self._is_released or not table.is_synced or not await self._is_drastic(table, entries):
+            if self._is_released and table.held_since is not None:
+                log.warning("the hold is released by hand", extra=fields(resource=table.resource.plural))
+            self._is_released = self._is_released and any(
+                t.held_since is not None for t in self._tables.values() if t is not table
+            )
+            return False
+        now = self._clock()
+        if table.held_since is None:
+            table.held_since = now
+            shown = fields(resource=table.resource.plural, had=len(table.entries), listed=len(entries))
+            log.error("a list that lacks too much is not believed before a second one agrees", extra=shown)
+            self._wake()
+        return now - table.held_since < HOLD_SECONDS
+
+    async def _is_drastic(self, table: _Table, entries: Mapping[Identity, _Entry]) -> bool:
+        lost = table.entries.keys() - entries.keys()
+        if 2 * len(lost) > len(table.entries):
+            return True
+        before = self.snapshot()
+        if isinstance(before, Unknown) or table.resource.kind == "NodeAnnouncement":
+            return False
+        others = [e.parsed for t in self._tables.values() if t is not table for e in t.entries.values()]
+        found = [*others, *(entry.parsed for entry in entries.values())]
+        was, is_now = await asyncio.to_thread(self._compare, before, found)
+        return 2 * len(was - is_now) > len(was)
+
+    def _compare(self, before: Snapshot, found: list[Parsed]) -> tuple[frozenset[IPAddress], frozenset[IPAddress]]:
+        meaning = self._meaning
+        return meaning.announced(before), meaning.announced(meaning.assemble(found))
+
+    def _target(self, ref: ObjectRef) -> Target | None:
+        """Where an object is written, and what stands there as far as known; None where the kind isn't served."""
+        table = self._tables.get(ref.kind)
+        if table is None or not table.version or not table.is_synced:
+            return None
+        entry = table.entries.get((ref.namespace, ref.name))
+        return Target(
+            resource=table.resource,
+            version=table.version,
+            raw=entry.raw if entry else None,
+            resource_version=entry.resource_version if entry else "",
+            uid=entry.uid if entry else "",
+            owner=self._owner(ref),
+        )
+
+    def _owner(self, ref: ObjectRef) -> Mapping[str, Any] | None:
+        """A NodeAnnouncement belongs to its Node and is collected with it."""
+        node = self._tables["Node"].entries.get(("", ref.name)) if ref.kind == "NodeAnnouncement" else None
+        return {"apiVersion": "v1", "kind": "Node", "name": ref.name, "uid": node.uid} if node else None
+
+    def _took(self, ref: ObjectRef, raw: dict[str, Any]) -> None:
+        """The server's answer to a write is as good as the event that will follow."""
+        self.changed(self._tables[ref.kind].resource, "MODIFIED", raw)
+
+
+def _identity(raw: Mapping[str, Any]) -> Identity:
+    metadata = raw["metadata"]
+    return str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
+
+
+def _version(raw: Mapping[str, Any]) -> str:
+    return str(raw["metadata"].get("resourceVersion") or "")
