@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 MANIFESTS ?= purelb
+STORE ?= manifests
 PYTEST_ARGS ?=
 BIN := .venv/bin
 PURE := $(wildcard tests/unit tests/property)
@@ -14,8 +15,8 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: lab
-lab: setup ## build or repair the lab, apply MANIFESTS=purelb|metallb, check its promises (needs root)
-	@$(BIN)/python -m lab up --manifests $(MANIFESTS)
+lab: $(if $(filter manifests,$(STORE)),setup,cluster) ## build or repair the lab with MANIFESTS=purelb|metallb in STORE=manifests|kubernetes, check its promises (needs root)
+	@$(BIN)/python -m lab up --manifests $(MANIFESTS) --store $(STORE)
 
 .PHONY: lab-check
 lab-check: ## check the promises of the running lab again (needs root)
@@ -26,7 +27,7 @@ lab-down: ## remove every trace of the lab (needs root)
 	@$(BIN)/python -m lab down
 
 .PHONY: test
-test: setup lint ## install what is missing and run every check and test (needs root)
+test: cluster lint ## install what is missing and run every check and test (needs root)
 	$(BIN)/pytest $(PURE) $(REAL) $(PYTEST_ARGS)
 
 .PHONY: check
@@ -45,8 +46,12 @@ test-netns: setup ## tests that make network namespaces of their own (needs root
 	$(BIN)/pytest -m netns $(PYTEST_ARGS)
 
 .PHONY: test-e2e
-test-e2e: setup ## tests that run the product against real ExaBGP, FRR and kernels (needs root)
+test-e2e: cluster ## tests that run the product against real ExaBGP, FRR and kernels (needs root)
 	$(BIN)/pytest -m e2e $(PYTEST_ARGS)
+
+.PHONY: test-kubernetes
+test-kubernetes: cluster ## tests against a real kube-apiserver
+	$(BIN)/pytest -m kubernetes $(PYTEST_ARGS)
 
 .PHONY: bench-lab
 bench-lab: ## figures of the running lab: latency to the FIB, 1,000 Services, memory (needs root and `make lab`)
@@ -61,6 +66,10 @@ lock: venv ## pin all dependencies again, without addresses
 .PHONY: setup
 setup: ## install the system packages and the virtual environment where they are missing
 	@lab/setup.sh
+
+.PHONY: cluster
+cluster: ## setup, and a real kube-apiserver and etcd, built from their Go modules once per machine (minutes)
+	@lab/setup.sh cluster
 
 .PHONY: venv
 venv: ## make or update .venv only

@@ -5,11 +5,12 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from lab import checks, live, network, processes
+from lab import checks, control_plane, live, network, processes
 from lab.command import LabError, run
-from lab.topology import HOSTS, Lab
+from lab.topology import STORES, Lab
 
 
 def up(lab: Lab, manifest_set: str) -> int:
@@ -18,26 +19,45 @@ def up(lab: Lab, manifest_set: str) -> int:
     build(lab, manifest_set)
     _say(f"the lab stands after {time.monotonic() - started:.1f} s; waiting for its promises (up to a minute)")
     code = check(lab)
-    _say(f"the live folder is {lab.manifests}, logs are in {lab.run_dir}/log; `make lab-down` removes everything")
+    where = f"kubectl is {control_plane.kubectl_path(lab)}" if lab.is_cluster else f"the live folder is {lab.manifests}"
+    _say(f"{where}, logs are in {lab.run_dir}/log; `make lab-down` removes everything")
     return code
 
 
 def build(lab: Lab, manifest_set: str) -> None:
     """Everything of `up` but the checks. Running it again repairs what is missing and keeps the rest."""
     lab.run_dir.mkdir(parents=True, exist_ok=True)
+    if live.store(lab) not in {None, lab.store}:
+        processes.stop(lab)
     made = network.build(lab)
-    if any(lab.namespace(host) in made for host in HOSTS):
+    if any(lab.namespace(host) in made for host in lab.hosts):
         processes.stop(lab)  # whoever runs still, runs in a namespace that is gone
     _say(f"network: made {', '.join(made)}" if made else "network: stood already, repaired where it differed")
     is_metallb = manifest_set == "metallb"
     if not is_metallb:
         network.set_return_routes(lab, present=False)
-    live.apply(lab, manifest_set)
-    _say(f"manifests: lab/manifests/{manifest_set} is in {lab.manifests}")
-    _say(f"processes: {'started' if processes.start(lab) else 'run already'}")
+    if lab.is_cluster:
+        _start_cluster(lab, manifest_set)
+    else:
+        live.apply(lab, manifest_set)
+        _say(f"manifests: lab/manifests/{manifest_set} is in {lab.manifests}")
+        _say(f"processes: {'started' if processes.start(lab) else 'run already'}")
     if is_metallb:
         _say("network: `ip route add 10.112.112.0/24 dev eth1` on every node, as the document says for MetalLB")
         network.set_return_routes(lab, present=True)
+
+
+def _start_cluster(lab: Lab, manifest_set: str) -> None:
+    """The API server first, then what it has to serve, then those who ask it: as in any cluster."""
+    control_plane.prepare(lab)
+    later = [child.name for child in processes.children(lab) if child.name.startswith(("agent-", "allocator"))]
+    is_new = processes.start(lab, held=later)
+    control_plane.install(lab)
+    live.apply(lab, manifest_set)
+    _say(f"manifests: deploy/crds, deploy/rbac and lab/manifests/{manifest_set} are applied with kubectl")
+    for name in later if is_new else ():
+        processes.release(lab, name)
+    _say(f"processes: {'started' if is_new else 'run already'}, kube-apiserver among them")
 
 
 def check(lab: Lab) -> int:
@@ -45,9 +65,11 @@ def check(lab: Lab) -> int:
     if manifest_set is None:
         raise LabError("there is no lab: run `make lab` first")
     results = checks.check(lab, manifest_set)
-    argv = [sys.executable, "-m", "announcer", "status", "--manifests", str(lab.manifests)]
+    where = processes.store_argv(lab, "admin")
     try:
-        _say(f"who answers for what (`announcer status --manifests {lab.manifests}`):\n\n{run(argv)}")
+        _say(f"who answers for what (`announcer status {' '.join(where)}`):\n\n{run(checks.status_argv(lab))}")
+        if lab.is_cluster:
+            _say(f"kubectl get services -A:\n\n{control_plane.kubectl(lab, 'get', 'services', '-A')}")
     except LabError as error:
         _say(str(error))
     sys.stdout.write(checks.table(results))
@@ -66,21 +88,24 @@ def down(lab: Lab) -> int:
     return 0
 
 
-def default_lab() -> Lab:
-    """ANNOUNCER_LAB_PREFIX puts a second lab beside the first one."""
+def default_lab(store: str | None = None) -> Lab:
+    """The lab that runs, or one with `store`. ANNOUNCER_LAB_PREFIX puts a second lab beside the first one."""
     prefix = os.environ.get("ANNOUNCER_LAB_PREFIX", "ann")
-    return Lab() if prefix == "ann" else Lab(prefix=prefix, run_dir=Path(f"/run/announcer-lab-{prefix}"))
+    run_dir = Lab().run_dir if prefix == "ann" else Path(f"/run/announcer-lab-{prefix}")
+    lab = Lab(prefix=prefix, run_dir=run_dir)
+    return replace(lab, store=store or live.store(lab) or lab.store)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="lab", description=__doc__)
     parser.add_argument("verb", choices=("up", "check", "down"))
     parser.add_argument("--manifests", choices=live.SETS, default="purelb")
+    parser.add_argument("--store", choices=STORES, help="where the objects live, for `up` (manifests)")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         sys.stderr.write("the lab needs root: network namespaces and addresses are made; try `sudo make lab`\n")
         return 1
-    lab = default_lab()
+    lab = default_lab((arguments.store or "manifests") if arguments.verb == "up" else None)
     try:
         match arguments.verb:
             case "up":

@@ -13,20 +13,23 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final
 
-from lab import processes
+from lab import control_plane, processes
 from lab.command import LabError, inside, read_json, run, run_json
-from lab.topology import NODES, REPOSITORY, SUBNET_3, SUBNET_3_V6, Lab, LabNode, cables
+from lab.topology import CONTROL_PLANE, NODES, REPOSITORY, SUBNET_3, SUBNET_3_V6, Lab, LabNode, cables
 
 VIP_1: Final = IPv4Address("10.111.111.100")
 VIP_2: Final = IPv4Address("10.112.112.100")
 VIP_3: Final = IPv4Address("10.113.113.100")
 VIP_3_V6: Final = IPv6Address("fd00:113::100")
+VIP_DUAL: Final = IPv4Address("10.113.113.201")
+VIP_DUAL_V6: Final = IPv6Address("fd00:113::200")
 SERVICES: Final = {
     "purelb": {
         "test/test-nginx-1": str(VIP_1),
         "test/test-nginx-2": str(VIP_2),
         "test/test-nginx-3": str(VIP_3),
         "test/test-nginx-3-v6": str(VIP_3_V6),
+        "test/test-nginx-3-dual": f"{VIP_DUAL},{VIP_DUAL_V6}",
     },
     "metallb": {"test/test-nginx-1": str(VIP_1), "test/test-nginx-2": str(VIP_2)},
 }
@@ -57,7 +60,7 @@ class Result:
     ok: bool
 
 
-def promises(manifest_set: str) -> tuple[Promise, ...]:
+def promises(lab: Lab, manifest_set: str) -> tuple[Promise, ...]:
     every_node = f"{CONNECTIONS} connections from ann-host reach all three nodes"
     local = (
         Promise(text="every process of the lab runs", look=processes_run),
@@ -75,15 +78,24 @@ def promises(manifest_set: str) -> tuple[Promise, ...]:
         Promise(text=f"IPv6: 3 next hops to {SUBNET_3_V6} in the FIB", look=lambda lab: routed(lab, SUBNET_3_V6)),
         Promise(text=f"IPv6: curl {VIP_3_V6} from ann-host", look=lambda lab: curl(lab, VIP_3_V6)),
         Promise(text=f"IPv6: {every_node}", look=lambda lab: reaches_every_node(lab, VIP_3_V6)),
+        Promise(text=f"dual stack: curl {VIP_DUAL} from ann-host", look=lambda lab: curl(lab, VIP_DUAL)),
+        Promise(text=f"dual stack: curl {VIP_DUAL_V6} from ann-host", look=lambda lab: curl(lab, VIP_DUAL_V6)),
     )
-    listed = Promise(text="announcer status lists every address", look=lambda lab: status_lists(lab, manifest_set))
-    return (*local, *(virtual if manifest_set == "purelb" else ()), listed)
+    listed = (
+        Promise(text="announcer status lists every address", look=lambda lab: status_lists(lab, manifest_set)),
+        *(
+            [Promise(text="kubectl get services: EXTERNAL-IP", look=lambda lab: external_ips(lab, manifest_set))]
+            if lab.is_cluster
+            else []
+        ),
+    )
+    return (*local, *(virtual if manifest_set == "purelb" else ()), *listed)
 
 
 def check(lab: Lab, manifest_set: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> tuple[Result, ...]:
     """Look at each promise until it holds; all of them together have `deadline_seconds`, and each is looked at once."""
     deadline = time.monotonic() + deadline_seconds
-    return tuple(_wait_for(lab, promise, deadline) for promise in promises(manifest_set))
+    return tuple(_wait_for(lab, promise, deadline) for promise in promises(lab, manifest_set))
 
 
 def _wait_for(lab: Lab, promise: Promise, deadline: float) -> Result:
@@ -136,7 +148,7 @@ def curl(lab: Lab, address: IPv4Address | IPv6Address) -> Seen:
 
 def one_answers_arp(lab: Lab, ifname: str, address: IPv4Address) -> Seen:
     found = _look_inside(lab, "host", "arp", ifname, str(address))
-    known = {cable.left.lladdr: f"{cable.left.host} {cable.left.ifname}" for cable in cables()}
+    known = {cable.left.lladdr: f"{cable.left.host} {cable.left.ifname}" for cable in cables(lab)}
     text = ", ".join(f"{lladdr} ({known.get(lladdr, 'nobody of the lab')})" for lladdr in found) or "no answer"
     return Seen(ok=len(found) == 1 and found[0] in known, text=text)
 
@@ -195,12 +207,28 @@ def fetch(lab: Lab, address: IPv4Address | IPv6Address, count: int) -> dict[str,
     return answers
 
 
+def status_argv(lab: Lab) -> list[str]:
+    """`announcer status` where the objects are, in the namespace from which they can be read."""
+    argv = [sys.executable, "-m", "announcer", "status", *processes.store_argv(lab, "admin")]
+    return inside(lab.namespace(CONTROL_PLANE), argv) if lab.is_cluster else argv
+
+
 def status_lists(lab: Lab, manifest_set: str) -> Seen:
-    argv = [sys.executable, "-m", "announcer", "status", "--manifests", str(lab.manifests), "-o", "json"]
-    listed = {(row["service"], row["address"]): row["nodes"] for row in run_json(argv)["services"]}
-    wanted = SERVICES[manifest_set]
-    missing = [f"{service} {address}" for service, address in wanted.items() if not listed.get((service, address))]
+    told = run_json([*status_argv(lab), "-o", "json"])
+    listed = {(row["service"], row["address"]): row["nodes"] for row in told["services"]}
+    wanted = [(service, one) for service, given in SERVICES[manifest_set].items() for one in given.split(",")]
+    missing = [f"{service} {address}" for service, address in wanted if not listed.get((service, address))]
     return Seen(ok=not missing, text=f"without nodes: {', '.join(missing)}" if missing else f"{len(wanted)} addresses")
+
+
+def external_ips(lab: Lab, manifest_set: str) -> Seen:
+    """What kubectl shows in its column EXTERNAL-IP: name and addresses."""
+    lines = control_plane.kubectl(lab, "get", "services", "--all-namespaces", "--no-headers").splitlines()
+    shown = {f"{namespace}/{name}": external for namespace, name, _, _, external, *_ in map(str.split, lines)}
+    missing = [
+        f"{name} {shown.get(name)}" for name, given in SERVICES[manifest_set].items() if shown.get(name) != given
+    ]
+    return Seen(ok=not missing, text=f"not so: {', '.join(missing)}" if missing else " ".join(shown.values()))
 
 
 # -- looking from inside a namespace -------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 import json
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 TIMEOUT_SECONDS = 30.0
@@ -34,6 +35,15 @@ def read_json(text: str, argv: Sequence[str]) -> Any:
         return json.loads(text or "[]")
     except json.JSONDecodeError as error:
         raise LabError(f"`{' '.join(argv)}` wrote no JSON: {error}") from error
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Look every 50 ms until it holds; a LabError that names `what` once the time is over."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise LabError(f"waited {seconds:.0f} s for {what}")
+        time.sleep(0.05)
 
 
 def inside(namespace: str, argv: Sequence[str]) -> list[str]:

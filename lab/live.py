@@ -1,8 +1,9 @@
-"""The live folder of manifests: filled from one of the lab's sets, and swapped for another."""
+"""The manifests in force: one of the lab's sets in the live folder or the API server, and swapped for another."""
 
 import shutil
 from pathlib import Path
 
+from lab import control_plane
 from lab.command import LabError
 from lab.topology import MANIFEST_SETS, Lab
 
@@ -11,12 +12,18 @@ SETS = ("purelb", "metallb")
 
 
 def apply(lab: Lab, manifest_set: str) -> None:
-    """Copy a set into the live folder, each file in one step.
-
-    Files of another set go; files that people added to the same set stay, as does what announcer wrote.
-    """
+    """Bring a set into force. What another set brought goes; what people added stays, as does what announcer wrote."""
     if manifest_set not in SETS:
         raise LabError(f"MANIFESTS={manifest_set}: there are {' and '.join(SETS)}")
+    if lab.is_cluster:
+        control_plane.apply(lab, manifest_set)
+    else:
+        _fill_folder(lab, manifest_set)
+    _marker(lab).write_text(f"{lab.store} {manifest_set}\n", encoding="ascii")
+
+
+def _fill_folder(lab: Lab, manifest_set: str) -> None:
+    """Each file in one step. Files that people added to the same set stay."""
     lab.manifests.mkdir(parents=True, exist_ok=True)
     files = sorted((MANIFEST_SETS / manifest_set).glob("*.yaml"))
     keep = {file.name for file in files}
@@ -26,7 +33,6 @@ def apply(lab: Lab, manifest_set: str) -> None:
     for old in lab.manifests.rglob("*.yaml") if is_swap else ():
         if ".status" not in old.parts and old.relative_to(lab.manifests).as_posix() not in keep:
             old.unlink()
-    _marker(lab).write_text(f"{manifest_set}\n", encoding="ascii")
 
 
 def put(lab: Lab, file: Path) -> None:
@@ -38,10 +44,20 @@ def put(lab: Lab, file: Path) -> None:
 
 def current(lab: Lab) -> str | None:
     """The set that was applied last, None without a lab."""
+    return _read_marker(lab)[1]
+
+
+def store(lab: Lab) -> str | None:
+    """Where the objects of the running lab live, None without a lab."""
+    return _read_marker(lab)[0]
+
+
+def _read_marker(lab: Lab) -> tuple[str | None, str | None]:
     try:
-        return _marker(lab).read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        return None
+        found, manifest_set = _marker(lab).read_text(encoding="ascii").split()
+    except (FileNotFoundError, ValueError):
+        return None, None
+    return found, manifest_set
 
 
 def _marker(lab: Lab) -> Path:

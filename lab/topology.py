@@ -44,6 +44,10 @@ NODES: Final = tuple(
 )
 HOSTS: Final = (*(node.short for node in NODES), "tor", "host", "net")
 """Every namespace of a lab; `net` holds the bridges that are the two switches."""
+CONTROL_PLANE: Final = "cp"
+"""One more where the objects live in a real API server: etcd, kube-apiserver and the allocator run there."""
+CONTROL_PLANE_ADDRESS: Final = IPv4Address("10.111.111.253")
+STORES: Final = ("manifests", "kubernetes")
 SWITCHES: Final = ("switch-a", "switch-b")
 
 
@@ -53,6 +57,16 @@ class Lab:
 
     prefix: str = "ann"
     run_dir: Path = Path("/run/announcer-lab")
+    store: str = "manifests"
+    """Where the objects live: one of STORES."""
+
+    @property
+    def is_cluster(self) -> bool:
+        return self.store == "kubernetes"
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return (*HOSTS, CONTROL_PLANE) if self.is_cluster else HOSTS
 
     def namespace(self, host: str) -> str:
         return f"{self.prefix}-{host}"
@@ -61,6 +75,11 @@ class Lab:
     def manifests(self) -> Path:
         """The live folder: what is copied there takes effect."""
         return self.run_dir / "manifests"
+
+    @property
+    def api_dir(self) -> Path:
+        """Files of etcd and kube-apiserver, and the kubeconfigs."""
+        return self.run_dir / "api"
 
     @property
     def tor_dir(self) -> Path:
@@ -91,9 +110,10 @@ class Cable:
     right: End
 
 
-def cables() -> tuple[Cable, ...]:
+def cables(lab: Lab) -> tuple[Cable, ...]:
     on_a = [(node.short, node.address, node.address_v6) for node in NODES]
     on_a += [("host", IPv4Address("10.111.111.1"), IPv6Address("fd00:111::1")), ("tor", TOR, TOR_V6)]
+    on_a += [(CONTROL_PLANE, CONTROL_PLANE_ADDRESS, IPv6Address("fd00:111::fd"))] if lab.is_cluster else []
     return (
         *(_to_switch(h, "eth0", "switch-a", int(v4) & 255, (f"{v4}/24", f"{v6}/64")) for h, v4, v6 in on_a),
         *(_to_switch(node.short, "eth1", "switch-b", int(node.address) & 255) for node in NODES),

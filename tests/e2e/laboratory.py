@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,10 +24,10 @@ ON_THEIR_WAY = 20
 
 
 @contextmanager
-def laboratory(manifest_set: str) -> Iterator[Lab]:
+def laboratory(manifest_set: str, store: str = "manifests") -> Iterator[Lab]:
     """Built, with its promises kept, and gone afterwards; those of tests that were killed go first."""
     _sweep()
-    lab = Lab(prefix=f"annt{os.getpid()}", run_dir=RUN / f"{NAME}-{os.getpid()}")
+    lab = Lab(prefix=f"annt{os.getpid()}", run_dir=RUN / f"{NAME}-{os.getpid()}", store=store)
     try:
         build(lab, manifest_set)
         keeps_promises(lab, manifest_set)
@@ -99,8 +98,7 @@ def stream(lab: Lab, *addresses: object, lost: int = 0) -> Iterator[None]:
 
 
 def status(lab: Lab) -> Any:
-    argv = [sys.executable, "-m", "announcer", "status", "--manifests", str(lab.manifests), "-o", "json"]
-    return run_json(argv)
+    return run_json([*checks.status_argv(lab), "-o", "json"])
 
 
 def row(lab: Lab, service: str) -> Any:

@@ -91,14 +91,17 @@ def test_route_that_somebody_deletes_is_put_back(lab: Lab) -> None:
 
 
 def test_service_whose_file_goes_stops_attracting_before_it_is_taken_down(lab: Lab) -> None:
-    only_v6 = lab.manifests / "test-nginx-3-v6.yaml"
-    text = only_v6.read_text()
+    files = [lab.manifests / name for name in ("test-nginx-3-dual.yaml", "test-nginx-3-v6.yaml")]
+    texts = [file.read_text() for file in files]
     with stream(lab, VIP_3_V6):
-        pass
-    only_v6.unlink()
+        files[0].unlink()
+        until(lambda: row(lab, "test/test-nginx-3-dual") is None, what="the first of two gone")
+        assert hops(lab) == (3, 3), "the aggregate stays for the other Service"
+    files[1].unlink()
     until(lambda: hops(lab) == (3, 0), what="the route withdrawn")
     assert all(str(VIP_3_V6) in addresses(lab, node.short, "kube-lb0") for node in NODES)
-    put(lab, only_v6.name, text)
+    for file, text in zip(files, texts, strict=True):
+        put(lab, file.name, text)
     until(lambda: hops(lab) == (3, 3), what="the route again")
 
 
