@@ -57,6 +57,10 @@ test-kubernetes: cluster ## tests against a real kube-apiserver
 bench-lab: ## figures of the running lab: latency to the FIB, 1,000 Services, memory (needs root and `make lab`)
 	@$(BIN)/python -m bench.figures
 
+.PHONY: bench-kubernetes
+bench-kubernetes: cluster ## figures with 10,000 Services on a real API server, in a lab of its own (needs root, minutes)
+	@$(BIN)/python -m bench.kubernetes
+
 .PHONY: lock
 lock: venv ## pin all dependencies again, without addresses
 	$(BIN)/pip -q install uv

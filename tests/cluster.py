@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lab import apiserver, binaries
 from lab.apiserver import ApiServer
-from lab.processes import wait_until
+from lab.command import wait_until
 from lab.topology import REPOSITORY
 
 START_SECONDS = 60.0

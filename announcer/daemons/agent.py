@@ -61,6 +61,7 @@ class Agent:
     rhythm: Rhythm = Rhythm()
     loop: Loop = field(init=False)
     _failed: dict[str, str] = field(default_factory=dict)
+    _is_synced: bool = False
 
     def __post_init__(self) -> None:
         self.loop = Loop(self.one_pass, (KernelError,), self._no_pass, self.rhythm)
@@ -83,6 +84,9 @@ class Agent:
         snapshot = self.store.snapshot()
         wanted: Desired | Unknown = UNKNOWN
         if isinstance(snapshot, Snapshot):
+            if not self._is_synced:
+                log.info("the store is known", extra=fields(services=len(snapshot.services)))
+            self._is_synced = True
             # In a thread: with thousands of Services it takes longer than a fail-over may.
             wanted = await asyncio.to_thread(desired, snapshot, self.node, kernel, classes=self.classes)
         if isinstance(wanted, Unknown):

@@ -14,7 +14,7 @@ from typing import Any
 
 from lab import checks, processes
 from lab.__main__ import build, down
-from lab.command import LabError, inside, run, run_json
+from lab.command import LabError, inside, run, run_json, wait_until
 from lab.topology import NODES, SUBNET_3, SUBNET_3_V6, Lab
 
 RUN = Path("/run")
@@ -49,7 +49,7 @@ def keeps_promises(lab: Lab, manifest_set: str = "purelb") -> None:
 
 
 def until(condition: Callable[[], object], *, seconds: float = 20.0, what: str) -> None:
-    processes.wait_until(lambda: bool(condition()), seconds, what)
+    wait_until(lambda: bool(condition()), seconds, what)
 
 
 def kill(lab: Lab, name: str, number: signal.Signals = signal.SIGKILL) -> int:

@@ -55,6 +55,14 @@ def host_routes(lab: Lab) -> int:
     return sum(len(route.get("nexthops", ())) == len(NODES) for route in shown)
 
 
+def next_hops(lab: Lab) -> int:
+    """How many of the pool's host routes the router's kernel has, whatever their next hops are."""
+    try:
+        return len(run_json(["ip", "-j", "-n", lab.namespace("tor"), "route", "show", "root", NETWORK]))
+    except LabError:
+        return 0
+
+
 def reachable(lab: Lab, count: int) -> int:
     """How many addresses take a TCP connection from the external host."""
     run(["ip", "-n", lab.namespace("host"), "route", "replace", NETWORK, "via", "192.0.2.1"])
