@@ -1,31 +1,42 @@
 """The one door to the Kubernetes API: requests and watch streams as bytes, and one family of errors.
 
-The library `kubernetes` does transport and authentication (kubeconfig with its plugins; in a pod the service account,
-whose token it reads again every minute); none of its models, watches or retries are used. No call waits longer than
-the timeout that it is given.
+The library `kubernetes` does transport and authentication (kubeconfig with its plugins; in a pod the service account);
+none of its models, watches or retries are used. No call waits longer than the timeout that it is given.
+
+Credentials are renewed: the token file of a pod is read again whenever it is another file than before, by no clock;
+a kubeconfig, and what its plugins say, after a 401.
 """
 
+import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
+import yaml
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.aio.config import ConfigException, load_kube_config
+from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
 from announcer.store import StoreError
 
 APPLY: Final = "application/apply-patch+yaml"
 JSON: Final = "application/json"
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 CONNECT_SECONDS: Final = 5.0
+CREDENTIALS_SECONDS: Final = 20.0
+UNACKNOWLEDGED_MS: Final = 5000
 LONGEST_LINE: Final = 16 << 20
 CONNECTIONS: Final = 64
 """More than all watches and all writers together, so that a lease renewal never waits for a connection."""
+UNAUTHORIZED: Final = 401
 
 
 class ApiError(StoreError):
@@ -40,30 +51,36 @@ class ApiError(StoreError):
 
 
 class Client:
-    """`async with Client(kubeconfig)`; None takes the service account of the pod."""
+    """`async with Client(kubeconfig)`; None takes the service account of the pod, from the folder `account`."""
 
-    def __init__(self, kubeconfig: Path | None) -> None:
-        self._kubeconfig = kubeconfig
+    def __init__(self, kubeconfig: Path | None, *, account: Path = SERVICE_ACCOUNT) -> None:
+        self._kubeconfig, self._account = kubeconfig, account
         self._configuration = Configuration()
         self._rest: RESTClientObject | None = None
+        self._connector: aiohttp.TCPConnector | None = None
+        self._token_stamp: tuple[int, int] | None = None
+        self._renewing = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         configuration = self._configuration
+        # as every Go client: many a cluster's CA lacks what RFC 5280 asks for and Python 3.13 began to look at
+        configuration.disable_strict_ssl_verification = True
+        await self._load()
         try:
-            if self._kubeconfig is None:
-                load_incluster_config(configuration)
-            else:
-                await load_kube_config(str(self._kubeconfig), client_configuration=configuration, persist_config=False)
-            configuration.connection_pool_maxsize = CONNECTIONS
             self._rest = RESTClientObject(configuration)
-        except (ConfigException, OSError, KeyError, ValueError) as error:
-            where = f"kubeconfig {self._kubeconfig}" if self._kubeconfig else "service account of the pod"
-            raise ApiError(f"{where} can't be used: {error}") from error
+        except OSError as error:  # ssl.SSLError is one
+            raise ApiError(f"{self._whence()} can't be used: certificates: {error}") from error
+        self._connector = aiohttp.TCPConnector(
+            limit=CONNECTIONS, ssl=self._rest.ssl_context, socket_factory=_socket_of_requests
+        )
+        configuration.client_session_kwargs = {"connector": self._connector}
         return self
 
     async def __aexit__(self, *_error: tuple[type[BaseException], BaseException, TracebackType] | None) -> None:
         if self._rest is not None:
             await self._rest.close()
+        if self._connector is not None:
+            await self._connector.close()
 
     async def request(
         self,
@@ -75,38 +92,44 @@ class Client:
         content_type: str = JSON,
         timeout_seconds: float,
     ) -> bytes:
-        """The body of a 2xx answer. Raises ApiError."""
-        timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(CONNECT_SECONDS, timeout_seconds))
+        """The body of a 2xx answer. Raises ApiError.
+
+        The server is told the timeout too, so that what nobody waits for any more isn't carried out later.
+        """
+        limits = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(CONNECT_SECONDS, timeout_seconds))
+        asked = {**(query or {}), "timeout": f"{max(1, int(timeout_seconds))}s"}
         try:
-            answer = await self._send(method, path, query, body, content_type, timeout)
-            async with answer:
-                data: bytes = await answer.read()
+            async with asyncio.timeout(timeout_seconds):
+                answer = await self._send(method, path, asked, body, content_type, limits)
+                async with answer:
+                    data: bytes = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError, ConfigException) as error:
             raise _unreachable(method, path, error) from error
         if answer.status >= 300:
+            await self._renew(answer)
             raise _refused(method, path, answer, data)
         return data
 
-    async def stream(self, path: str, *, query: Mapping[str, str], idle_seconds: float) -> AsyncIterator[bytes]:
-        """The lines of a watch, each without its end. Ends where the server ends it; a silence of `idle_seconds`, an
-        end in the middle of a line and every other failure is an ApiError.
+    @asynccontextmanager
+    async def stream(
+        self, path: str, *, query: Mapping[str, str], idle_seconds: float
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """A watch that the server has begun to answer: its lines, each without its end.
+
+        They end where the server ends them; a silence of `idle_seconds`, an end in the middle of a line and every
+        other failure is an ApiError.
         """
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
         try:
-            async with await self._send("GET", path, query, None, JSON, timeout) as answer:
-                if answer.status >= 300:
-                    raise _refused("GET", path, answer, await answer.read())
-                rest = b""
-                async for chunk in answer.content.iter_any():
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    for line in lines:
-                        yield line
-                    if len(rest) > LONGEST_LINE:
-                        raise ApiError(f"GET {path}: a line of more than {LONGEST_LINE >> 20} MiB")
+            async with asyncio.timeout(idle_seconds) as patience:
+                async with await self._send("GET", path, query, None, JSON, limits) as answer:
+                    if answer.status >= 300:
+                        await self._renew(answer)
+                        raise _refused("GET", path, answer, await answer.read())
+                    patience.reschedule(None)
+                    yield _lines(path, answer.content)
         except (aiohttp.ClientError, TimeoutError, OSError, ConfigException) as error:
             raise _unreachable("GET", path, error) from error
-        if rest:
-            raise ApiError(f"GET {path}: the stream ended in the middle of a line")
 
     async def _send(
         self,
@@ -127,6 +150,86 @@ class Client:
         answer = await self._rest.request(method, url, headers=headers, body=body, _request_timeout=limits)
         response: aiohttp.ClientResponse = answer.response
         return response
+
+    # -- credentials -----------------------------------------------------------------------------------------------
+
+    def _whence(self) -> str:
+        return f"kubeconfig {self._kubeconfig}" if self._kubeconfig else f"service account of the pod {self._account}"
+
+    async def _load(self) -> None:
+        """Raises ApiError, which names the file and what is wrong with it."""
+        try:
+            async with asyncio.timeout(CREDENTIALS_SECONDS):
+                if self._kubeconfig is None:
+                    self._load_account()
+                else:
+                    await load_kube_config(
+                        str(self._kubeconfig), client_configuration=self._configuration, persist_config=False
+                    )
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else "?"
+            raise ApiError(f"{self._whence()} can't be used: line {line}: {error.problem or 'no YAML'}") from error
+        except TimeoutError as error:
+            raise ApiError(f"{self._whence()} can't be used: no answer in {CREDENTIALS_SECONDS:g} s") from error
+        except KeyError as error:
+            raise ApiError(f"{self._whence()} can't be used: {error} is missing") from error
+        except (ConfigException, OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+            raise ApiError(f"{self._whence()} can't be used: {error}") from error
+
+    def _load_account(self) -> None:
+        files = {"token_filename": str(self._account / "token"), "cert_filename": str(self._account / "ca.crt")}
+        InClusterConfigLoader(**files, try_refresh_token=False, environ=os.environ).load_and_set(self._configuration)
+        self._token_stamp = None
+        self._configuration.refresh_api_key_hook = self._read_token
+        self._read_token(self._configuration)
+
+    def _read_token(self, configuration: Any) -> None:
+        """The kubelet replaces the file well before the token in it ends; until a new one is there, the old counts."""
+        with suppress(OSError):
+            stat = (self._account / "token").stat()
+            stamp = (stat.st_ino, stat.st_mtime_ns)
+            if stamp != self._token_stamp and (text := (self._account / "token").read_text("ascii").strip()):
+                configuration.api_key["BearerToken"] = f"Bearer {text}"
+                self._token_stamp = stamp
+
+    async def _renew(self, answer: aiohttp.ClientResponse) -> None:
+        """After a 401: take new credentials, once for all requests that were sent with the old ones."""
+        if answer.status != UNAUTHORIZED:
+            return
+        async with self._renewing:
+            if answer.request_info.headers.get("Authorization") in {
+                None,
+                self._configuration.api_key.get("BearerToken"),
+            }:
+                await self._load()
+
+
+def _socket_of_requests(address: Any) -> socket.socket:
+    """The kernel gives up what isn't acknowledged for so long, also after we have closed: a write that a partition held
+    up isn't delivered when somebody else may have begun to write.
+    """
+    family, kind, protocol = address[:3]
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
+    return made
+
+
+async def _lines(path: str, content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    pieces: list[bytes] = []
+    size = 0
+    async for chunk in content.iter_any():
+        first, *more = chunk.split(b"\n")
+        pieces.append(first)
+        size += len(first)
+        if more:
+            yield b"".join(pieces)
+            for line in more[:-1]:
+                yield line
+            pieces, size = [more[-1]], len(more[-1])
+        if size > LONGEST_LINE:
+            raise ApiError(f"GET {path}: a line of more than {LONGEST_LINE >> 20} MiB")
+    if size:
+        raise ApiError(f"GET {path}: the stream ended in the middle of a line")
 
 
 def _unreachable(method: str, path: str, error: BaseException) -> ApiError:

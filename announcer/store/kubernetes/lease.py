@@ -4,16 +4,30 @@
 |---|---|
 | duration 12 | others take over when the Lease hasn't changed for so long, by their own clock |
 | deadline 7 | the leader stops leading when its last good renewal was *sent* so long ago |
-| retry 2 | between two renewals, and between two looks of the others |
+| retry 1 | between two renewals, and between two looks of the others |
 
-A write that the leader began just before its deadline has ended by its own timeout (5 s) before anybody else leads, so
-there are never two. Wall-clock times in the Lease are for people; nothing is decided by them, so clocks may jump and
-differ. A Lease changes hands by compare-and-swap on its resourceVersion. SIGTERM releases it at once.
+| the Lease | who looks at it may lead |
+|---|---|
+| names us, or nobody (it was released) | at once |
+| names another | when it stays so for `duration`; who led stops at once |
+| is older than what we saw: a restored server | when it stays so for `duration`, but for the leader that it names |
+| was there and is gone | its leader makes it again at once; another when it stays so for `duration` |
+| isn't there when we first look | after two `retry`, in which a leader would have made it again |
+
+Wall-clock times in the Lease are for people; nothing is decided by them, so those clocks may jump and differ. Of two
+monotonic clocks a leader goes by the one that is ahead (CLOCK_BOOTTIME goes on in suspend), who waits by the one that
+is behind; so one of them may jump. A Lease changes hands by compare-and-swap on its resourceVersion.
+
+A write that the leader began just before its deadline is given up by the client, the kernel and the API server 5 s
+later at the latest, which is when the next one may begin; what etcd was already asked for can't be called back. Against
+that Services are written by compare-and-swap, and whoever begins to lead reads everything first.
 """
 
 import asyncio
 import logging
+import math
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,15 +37,21 @@ import msgspec
 
 from announcer.log import fields
 from announcer.store.kubernetes.client import ApiError, Client
+from announcer.store.kubernetes.watching import NOT_FOUND, is_older
+from announcer.store.kubernetes.writing import WRITE_SECONDS
 
 log = logging.getLogger(__name__)
+CONFLICT = 409
+NEVER = (-math.inf, -math.inf)
+SPREAD = 1.1
+RELEASE_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseTiming:
     duration_seconds: float = 12.0
     deadline_seconds: float = 7.0
-    retry_seconds: float = 2.0
+    retry_seconds: float = 1.0
     request_seconds: float = 2.0
 
     @classmethod
@@ -40,20 +60,25 @@ class LeaseTiming:
         share = duration_seconds / 12.0
         return cls(
             duration_seconds=duration_seconds,
-            deadline_seconds=duration_seconds - 5.0,
-            retry_seconds=2.0 * share,
+            deadline_seconds=duration_seconds - WRITE_SECONDS,
+            retry_seconds=1.0 * share,
             request_seconds=2.0 * share,
         )
 
     def __post_init__(self) -> None:
-        if not self.retry_seconds + self.request_seconds <= self.deadline_seconds < self.duration_seconds:
-            raise ValueError("a lease needs retry + request <= deadline < duration")
+        """A renewal is a read and a write, and begins up to a tenth late."""
+        if min(self.request_seconds, self.retry_seconds) <= 0:
+            raise ValueError("a lease needs times above 0")
+        if not SPREAD * self.retry_seconds + 2 * self.request_seconds <= self.deadline_seconds < self.duration_seconds:
+            raise ValueError(
+                f"a lease of {self.duration_seconds:g} s is too short: 1.1 retry + 2 requests <= deadline < duration"
+            )
 
 
 class Lease:
-    """`is_leader` may be asked at any moment. `clock` must go on while the machine is suspended (CLOCK_BOOTTIME)."""
+    """`is_leader` may be asked at any moment."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - two clocks
         self,
         client: Client,
         *,
@@ -61,17 +86,23 @@ class Lease:
         name: str,
         identity: str,
         clock: Callable[[], float],
+        steady: Callable[[], float] = time.monotonic,
         timing: LeaseTiming = LeaseTiming(),
     ) -> None:
-        self._client, self._identity, self._clock, self._timing = client, identity, clock, timing
+        self._client, self._identity, self._timing = client, identity, timing
+        self._clocks = (clock, steady)
         self._namespace, self._name = namespace, name
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
-        self._leads_until = 0.0
-        self._seen_version, self._seen_since = "", 0.0
+        self._leads_until = NEVER
+        self._seen_version: str | None = None
+        """Of the Lease at the last look: empty where there was none, None before the first."""
+        self._last_version = ""
+        self._seen_since, self._patience = NEVER, 0.0
+        self._is_over = False
         self._error = ""
 
     def is_leader(self) -> bool:
-        return self._clock() < self._leads_until
+        return all(now < until for now, until in zip(self._now(), self._leads_until, strict=True))
 
     async def run(self, on_change: Callable[[], None]) -> None:
         """For ever: try to lead, and go on leading. `on_change` is called when leading begins or ends."""
@@ -86,45 +117,73 @@ class Lease:
                 led = self.is_leader()
                 log.info("leading begins" if led else "leading ends", extra=fields(lease=self._name, by=self._identity))
                 on_change()
-            await asyncio.sleep(self._timing.retry_seconds * random.uniform(0.9, 1.1))  # noqa: S311 - spreads
+            pause = self._timing.retry_seconds * random.uniform(2 - SPREAD, SPREAD)  # noqa: S311 - spreads
+            wait = self._wait()
+            await asyncio.sleep(min(pause, wait) if wait > 0 else pause)
 
     async def release(self) -> None:
-        """Let go at once, if we lead."""
-        if not self.is_leader():
+        """Never lead again, and let others at once where the Lease is ours."""
+        self._leads_until, self._is_over = NEVER, True
+        for _ in range(RELEASE_TRIES):
+            try:
+                found = await self._get()
+                if found is not None and _holder(found) == self._identity:
+                    await self._put(found, holder="", seconds=1)
+                    log.info("lease released", extra=fields(lease=self._name))
+            except ApiError as error:
+                self._note(error)
+                if error.status == CONFLICT:  # our own last renewal was under way
+                    continue
             return
-        try:
-            found = await self._get()
-            if found is not None and _holder(found) == self._identity:
-                self._leads_until = 0.0
-                await self._put(found, holder="", seconds=1)
-                log.info("lease released", extra=fields(lease=self._name))
-        except ApiError as error:
-            self._note(error)
 
     async def _round(self) -> None:
-        sent_at = self._clock()
-        found = await self._get()
+        sent_at = self._now()
+        found = None if self._is_over else await self._get()
+        if self._is_over:
+            return
+        if found is not None and _holder(found) != self._identity:
+            self._leads_until = NEVER
+        if not self._is_free(found):
+            return
         if found is None:
             await self._create()
-        elif _holder(found) != self._identity and not self._is_free(found):
-            return
         else:
             await self._put(found, holder=self._identity, seconds=self._timing.duration_seconds)
-        self._leads_until = sent_at + self._timing.deadline_seconds
+        if not self._is_over:
+            self._leads_until = (sent_at[0] + self._timing.deadline_seconds, sent_at[1] + self._timing.deadline_seconds)
 
-    def _is_free(self, found: Mapping[str, Any]) -> bool:
-        """Nobody's, or unchanged for as long as its holder said, counted from when we first saw it so."""
-        now, version = self._clock(), str(found["metadata"].get("resourceVersion"))
+    def _is_free(self, found: Mapping[str, Any] | None) -> bool:
+        version = "" if found is None else str(found["metadata"].get("resourceVersion"))
         if version != self._seen_version:
-            self._seen_version, self._seen_since = version, now
+            self._patience = self._patience_with(found, version)
+            self._seen_version, self._seen_since = version, self._now()
+            self._last_version = version or self._last_version
+        return self._wait() <= 0
+
+    def _patience_with(self, found: Mapping[str, Any] | None, version: str) -> float:
+        """Seconds for which a Lease that has just been seen for the first time has to stay as it is."""
+        duration = self._timing.duration_seconds
+        if self.is_leader():
+            return 0.0
+        if found is None:
+            return 2 * self._timing.retry_seconds if self._seen_version is None else duration
+        if is_older(version, self._last_version):
+            return duration
         stated = (found.get("spec") or {}).get("leaseDurationSeconds") or 0
-        return not _holder(found) or now - self._seen_since >= max(stated, self._timing.duration_seconds)
+        return 0.0 if _holder(found) in {"", self._identity} else max(stated, duration)
+
+    def _wait(self) -> float:
+        """Seconds until the Lease would be free if it stayed as it is, by the clock that is behind."""
+        return self._patience - min(now - since for now, since in zip(self._now(), self._seen_since, strict=True))
+
+    def _now(self) -> tuple[float, float]:
+        return self._clocks[0](), self._clocks[1]()
 
     async def _get(self) -> dict[str, Any] | None:
         try:
             data = await self._request("GET", f"{self._collection}/{self._name}")
         except ApiError as error:
-            if error.status == 404:
+            if error.status == NOT_FOUND:
                 return None
             raise
         return data
@@ -162,7 +221,7 @@ class Lease:
         return found
 
     def _note(self, error: ApiError) -> None:
-        if error.status == 409:  # somebody was quicker: that is how it is meant to be
+        if error.status == CONFLICT:  # somebody was quicker: that is how it is meant to be
             return
         if self._error != str(error):
             log.warning("lease not renewed", extra=fields(lease=self._name, leads=self.is_leader(), error=error))

@@ -7,7 +7,7 @@ theirs is either honored or refused by name.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NotRequired, TypedDict
+from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
 import msgspec
 
@@ -29,6 +29,11 @@ class Resource:
     shape: Any = Any
     has_original_version: bool = False
     """Versions are served without conversion: what an object means is said by the version it was written in."""
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether a cluster may lack the kind: somebody has to install it."""
+        return self.group.count(".") > 0 and not self.group.endswith(".k8s.io")
 
     def collection(self, version: str) -> str:
         return f"{self._root(version)}/{self.plural}"
@@ -163,13 +168,27 @@ FOR_ALLOCATOR: Final = (SERVICES, NODES, NAMESPACES, NODE_ANNOUNCEMENTS, *CONFIG
 class Page(msgspec.Struct):
     """A list, or a page of one (meta/v1 ListMeta)."""
 
-    metadata: "_ListMetadata"
-    items: list[msgspec.Raw]
+    metadata: "_PageMetadata"
+    items: list[msgspec.Raw] | None
 
 
-class _ListMetadata(msgspec.Struct, rename={"continue_": "continue", "resource_version": "resourceVersion"}):
-    resource_version: str = ""
+class _PageMetadata(msgspec.Struct, rename={"continue_": "continue", "resource_version": "resourceVersion"}):
+    resource_version: Annotated[str, msgspec.Meta(min_length=1)]
     continue_: str = ""
+
+
+class Names(msgspec.Struct):
+    """Discovery: an APIGroupList or an APIResourceList (meta/v1)."""
+
+    kind: Literal["APIGroupList", "APIResourceList"]
+    resources: list["_Name"] = []
+
+    def has(self, plural: str) -> bool:
+        return any(one.name == plural for one in self.resources)
+
+
+class _Name(msgspec.Struct):
+    name: str
 
 
 class Event(msgspec.Struct):
@@ -182,7 +201,11 @@ class Event(msgspec.Struct):
 class Bookmark(msgspec.Struct):
     """What a BOOKMARK's object is read for."""
 
-    metadata: "_ListMetadata"
+    metadata: "_BookmarkMetadata"
+
+
+class _BookmarkMetadata(msgspec.Struct, rename={"resource_version": "resourceVersion"}):
+    resource_version: str = ""
 
 
 class Failure(msgspec.Struct):

@@ -4,14 +4,16 @@
 |---|---|
 | the first list of every resource | then the snapshot is known; before, it is UNKNOWN |
 | an event | at once; while an object's new version is refused, the last good one |
-| a list that lacks over half of a kind, or of what is announced | as before, until one `HOLD_SECONDS` later agrees |
+| a list that lacks over half of a kind, or of what is announced | as before, until one `Timing.hold` later agrees |
 | an error, a silence | as before |
 
 An API server that was restored from an empty backup answers politely that there is nothing: that is what the hold is
-for. `release` ends it by hand.
+for. `release` ends it by hand. A list agrees with the first one while nothing of what that one lacked is there again,
+and not much more is missing.
 """
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -28,7 +30,6 @@ from announcer.store.kubernetes.watching import Reflector, Timing, is_older
 from announcer.store.kubernetes.writing import Target, Writer
 
 log = logging.getLogger(__name__)
-HOLD_SECONDS, HOLD_LOOK_SECONDS = 30.0, 5.0
 Identity = tuple[str, str]
 """Namespace (empty where the kind has none) and name."""
 
@@ -44,14 +45,39 @@ class _Entry:
 
 
 @dataclass(slots=True)
+class _Listing:
+    """A list that isn't whole yet, and the answers to our writes since it began: those may be newer."""
+
+    version: str
+    entries: dict[Identity, _Entry] = field(default_factory=dict)
+    written: dict[Identity, _Entry] = field(default_factory=dict)
+    has_news: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """Since when (monotonic) lists lack what."""
+
+    since: float
+    lost: frozenset[object]
+
+    def agrees(self, lost: frozenset[object]) -> bool:
+        return self.lost <= lost and 2 * len(lost - self.lost) <= len(self.lost)
+
+
+@dataclass(slots=True)
 class _Table:
-    """All objects of one resource. `held_since` is when a list that says too little came first, monotonic."""
+    """All objects of one resource; `seen` is the newest resourceVersion that a list or an event brought."""
 
     resource: Resource
     version: str = ""
     entries: dict[Identity, _Entry] = field(default_factory=dict)
+    seen: str = ""
     is_synced: bool = False
-    held_since: float | None = None
+    listing: _Listing = field(default_factory=lambda: _Listing(version=""))
+    is_listing: bool = False
+    hold: _Hold | None = None
+    is_released: bool = False
     error: str = ""
 
 
@@ -89,13 +115,12 @@ class KubernetesStore:
         clock: Callable[[], float] = time.monotonic,
         timing: Timing = Timing(),
     ) -> None:
-        self._meaning, self._role, self._clock = meaning, role, clock
+        self._meaning, self._role, self._clock, self._timing = meaning, role, clock, timing
         self._tables = {resource.kind: _Table(resource=resource) for resource in resources}
         self._reflectors = [Reflector(client, table.resource, self, clock, timing) for table in self._tables.values()]
         self._writer = Writer(client, role.component, self._target, self._took, role.may_write)
         self._snapshot: Snapshot | None = None
         self._wake: Callable[[], None] = lambda: None
-        self._is_released = False
 
     def snapshot(self) -> Snapshot | Unknown:
         if not self.health().is_synced:
@@ -108,7 +133,7 @@ class KubernetesStore:
 
     def health(self) -> StoreHealth:
         tables = self._tables.values()
-        held = sorted(t.resource.kind for t in tables if t.held_since is not None)
+        held = sorted(t.resource.kind for t in tables if t.hold is not None)
         away = sorted({t.error for t in tables if t.error})
         message = "; ".join(away[:1])
         if held:
@@ -119,7 +144,8 @@ class KubernetesStore:
 
     def release(self) -> None:
         """Believe the next list, whatever it lacks (SIGHUP, for a person who knows that the objects are gone)."""
-        self._is_released = any(t.held_since is not None for t in self._tables.values())
+        for table in self._tables.values():
+            table.is_released = table.hold is not None
 
     async def run(self, wake: Callable[[], None]) -> None:
         self._wake = wake
@@ -144,8 +170,7 @@ class KubernetesStore:
 
     async def refresh(self) -> None:
         """Know everything that was written before this call. Raises StoreError."""
-        for reflector in self._reflectors:
-            await reflector.refresh()
+        await asyncio.gather(*(reflector.refresh() for reflector in self._reflectors))
 
     def is_idle(self) -> bool:
         """Whether everything that was given has been written."""
@@ -153,36 +178,46 @@ class KubernetesStore:
 
     # -- what reflectors tell (Sink) -----------------------------------------------------------------------------
 
-    async def listed(self, resource: Resource, version: str, objects: list[dict[str, Any]]) -> float | None:
+    def listing(self, resource: Resource, version: str) -> None:
         table = self._tables[resource.kind]
-        entries: dict[Identity, _Entry] = {}
-        for count, raw in enumerate(objects, 1):
-            key, entry = self._read(raw, table)
-            entries[key] = entry
-            if count % 25 == 0:
-                await asyncio.sleep(0)
-        if await self._is_to_hold(table, entries):
-            return HOLD_LOOK_SECONDS
-        if not table.is_synced or table.entries != entries:
-            table.entries, self._snapshot = entries, None
-        table.version, table.is_synced, table.held_since = version, True, None
-        self._wake()
+        table.listing, table.is_listing = _Listing(version=version), True
+
+    def found(self, resource: Resource, raw: dict[str, Any]) -> None:
+        table = self._tables[resource.kind]
+        key, entry = self._read(raw, table)
+        old = table.entries.get(key)
+        if old is None or old.parsed != entry.parsed:
+            table.listing.has_news = True
+        table.listing.entries[key] = entry
+
+    async def listed(self, resource: Resource, seen: str) -> float | None:
+        table = self._tables[resource.kind]
+        listing, lost = table.listing, await self._lost(table)
+        if lost and not table.is_released and (pause := self._hold(table, lost)) is not None:
+            return pause
+        is_news = listing.has_news or bool(lost) or not table.is_synced or table.hold is not None
+        is_news = is_news or table.entries.keys() != listing.entries.keys()
+        is_first, table.is_synced = not table.is_synced, True
+        table.entries, table.version, table.seen = listing.entries, listing.version, seen
+        table.entries.update({key: new for key, new in listing.written.items() if is_older(seen, new.resource_version)})
+        table.listing, table.is_listing = _Listing(version=listing.version), False
+        table.hold, table.is_released = None, False
+        if is_first:  # what stays for long is no business of the garbage collector, whose pauses grow with it
+            gc.freeze()
+        if is_news:
+            self._snapshot = None
+            self._wake()
         return None
 
     def changed(self, resource: Resource, kind: str, raw: dict[str, Any]) -> None:
         table = self._tables[resource.kind]
-        key = _identity(raw)
-        old = table.entries.get(key)
+        table.seen = _version(raw) or table.seen
         if kind == "DELETED":
-            has_changed = table.entries.pop(key, None) is not None
+            if table.entries.pop(_identity(raw), None) is not None:
+                self._snapshot = None
+                self._wake()
         else:
-            if old is not None and is_older(_version(raw), old.resource_version):
-                return
-            table.entries[key] = self._read(raw, table)[1]
-            has_changed = old is None or old.parsed != table.entries[key].parsed
-        if has_changed:
-            self._snapshot = None
-            self._wake()
+            self._put(table, raw)
 
     def failed(self, resource: Resource, error: ApiError) -> None:
         table = self._tables[resource.kind]
@@ -198,6 +233,16 @@ class KubernetesStore:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
+    def _put(self, table: _Table, raw: dict[str, Any]) -> None:
+        key, entry = self._read(raw, table)
+        old = table.entries.get(key)
+        if old is not None and is_older(entry.resource_version, old.resource_version):
+            return
+        table.entries[key] = entry
+        if old is None or old.parsed != entry.parsed:
+            self._snapshot = None
+            self._wake()
+
     def _read(self, raw: dict[str, Any], table: _Table) -> tuple[Identity, _Entry]:
         key = _identity(raw)
         parsed = self._meaning.parse(raw, "")
@@ -208,34 +253,33 @@ class KubernetesStore:
         uid = str(raw["metadata"].get("uid") or "")
         return key, _Entry(parsed=parsed, resource_version=_version(raw), uid=uid, raw=raw if keeps else None)
 
-    async def _is_to_hold(self, table: _Table, entries: Mapping[Identity, _Entry]) -> bool:
-        """Whether a list says so much less than is known that it isn't to be believed yet."""
-        if self._is_released or not table.is_synced or not await self._is_drastic(table, entries):
-            if self._is_released and table.held_since is not None:
-                log.warning("the hold is released by hand", extra=fields(resource=table.resource.plural))
-            self._is_released = self._is_released and any(
-                t.held_since is not None for t in self._tables.values() if t is not table
-            )
-            return False
+    def _hold(self, table: _Table, lost: frozenset[object]) -> float | None:
+        """Seconds until a list that lacks `lost` is to be asked for again; None where it is confirmed by now."""
         now = self._clock()
-        if table.held_since is None:
-            table.held_since = now
-            shown = fields(resource=table.resource.plural, had=len(table.entries), listed=len(entries))
+        if table.hold is None or not table.hold.agrees(lost):
+            is_first, table.hold = table.hold is None, _Hold(now, lost)
+            shown = fields(resource=table.resource.plural, had=len(table.entries), listed=len(table.listing.entries))
             log.error("a list that lacks too much is not believed before a second one agrees", extra=shown)
-            self._wake()
-        return now - table.held_since < HOLD_SECONDS
+            if is_first:
+                self._wake()
+        left = table.hold.since + self._timing.hold - now
+        return min(left, self._timing.hold_look) if left > 0 else None
 
-    async def _is_drastic(self, table: _Table, entries: Mapping[Identity, _Entry]) -> bool:
+    async def _lost(self, table: _Table) -> frozenset[object]:
+        """What the list that has come takes away, where that is so much that it isn't to be believed at once."""
+        entries = table.listing.entries
         lost = table.entries.keys() - entries.keys()
+        if not table.is_synced or not (lost or table.listing.has_news):
+            return frozenset()
         if 2 * len(lost) > len(table.entries):
-            return True
+            return frozenset(lost)
         before = self.snapshot()
         if isinstance(before, Unknown) or table.resource.kind == "NodeAnnouncement":
-            return False
+            return frozenset()
         others = [e.parsed for t in self._tables.values() if t is not table for e in t.entries.values()]
         found = [*others, *(entry.parsed for entry in entries.values())]
         was, is_now = await asyncio.to_thread(self._compare, before, found)
-        return 2 * len(was - is_now) > len(was)
+        return frozenset(was - is_now) if 2 * len(was - is_now) > len(was) else frozenset()
 
     def _compare(self, before: Snapshot, found: list[Parsed]) -> tuple[frozenset[IPAddress], frozenset[IPAddress]]:
         meaning = self._meaning
@@ -262,8 +306,15 @@ class KubernetesStore:
         return {"apiVersion": "v1", "kind": "Node", "name": ref.name, "uid": node.uid} if node else None
 
     def _took(self, ref: ObjectRef, raw: dict[str, Any]) -> None:
-        """The server's answer to a write is as good as the event that will follow."""
-        self.changed(self._tables[ref.kind].resource, "MODIFIED", raw)
+        """The server's answer to a write is as good as the event that will follow, unless that has come already: an
+        object that isn't there any more was deleted meanwhile.
+        """
+        table, key = self._tables[ref.kind], _identity(raw)
+        if key not in table.entries and not is_older(table.seen, _version(raw)):
+            return
+        self._put(table, raw)
+        if table.is_listing:
+            table.listing.written[key] = table.entries[key]
 
 
 def _identity(raw: Mapping[str, Any]) -> Identity:

@@ -2,35 +2,40 @@
 
 | what the server does | answer |
 |---|---|
-| ends a watch in order | watch again from the last version seen |
-| resets, restarts, is silent for `idle` seconds | the same; but list again where its versions are older than ours |
+| ends a watch in order | watch again from the last version seen, unless its versions are older than that |
+| ends it at once, resets, restarts, is silent for `idle` seconds | the same, after a back-off, and it is an error |
 | 410, as an event or as a status | list again, whole; the sink compares |
 | 403, 429, 5xx, no JSON | wait (Retry-After, else back-off with jitter) and try the same again |
-| 404 on every version of the resource | an empty list: nobody has installed it; look again now and then |
+| 404 on a kind that somebody has to install, and discovery agrees | an empty list; look again now and then |
 
-What the sink knows is only ever replaced by a complete list or changed by an event. A server that was restored from a
-backup has older versions; a watch from a newer one would just be silent there, so it is asked after every failure.
+What the sink knows is only ever replaced by a complete list or changed by an event, and by one of them at a time. A
+server that was restored from a backup has older versions; a watch from a newer one would just be silent there.
 """
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from announcer.store.kubernetes.client import ApiError, Client
-from announcer.store.kubernetes.resources import Bookmark, Decoder, Event, Failure, Page, Resource
+from announcer.store.kubernetes.resources import Bookmark, Decoder, Event, Failure, Names, Page, Resource
 
-GONE = 410
+NOT_FOUND, GONE = 404, 410
 BREATHE_EVERY = 25
 """Objects read between two moments in which the loop may do something else: some 3 ms of work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Seconds. A watch is asked for at random between the two bounds, so that agents don't all come back at once."""
+    """Seconds. A watch is asked for at random between the two bounds, so that agents don't all come back at once.
+
+    A watch that was open for `works` counts as working, one that was for `stable` resets the back-off. A list that
+    lacks too much is asked for again every `hold_look`, and believed when it still says so after `hold`.
+    """
 
     page: float = 15.0
     idle: float = 75.0
@@ -38,16 +43,25 @@ class Timing:
     watch_most: int = 480
     retry_first: float = 0.8
     retry_most: float = 30.0
+    works: float = 1.0
     stable: float = 10.0
     absent: float = 15.0
+    hold: float = 30.0
+    hold_look: float = 5.0
     page_size: int = 500
 
 
 class Sink(Protocol):
-    """Where a reflector puts what it learns."""
+    """Where a reflector puts what it learns: `listing`, any number of `found`, then `listed`; or events."""
 
-    async def listed(self, resource: Resource, version: str, objects: list[dict[str, Any]]) -> float | None:
-        """A whole list. None accepts it, else the seconds after which it has to be asked for again."""
+    def listing(self, resource: Resource, version: str) -> None:
+        """A list begins; one that began before and didn't end is void."""
+        ...
+
+    def found(self, resource: Resource, raw: dict[str, Any]) -> None: ...
+
+    async def listed(self, resource: Resource, seen: str) -> float | None:
+        """The list is whole. None accepts it, else the seconds after which it has to be asked for again."""
         ...
 
     def changed(self, resource: Resource, kind: str, raw: dict[str, Any]) -> None:
@@ -57,6 +71,9 @@ class Sink(Protocol):
     def failed(self, resource: Resource, error: ApiError) -> None: ...
 
     def works(self, resource: Resource) -> None: ...
+
+
+_Answer = TypeVar("_Answer", Page, Names)
 
 
 class _GoneError(Exception):
@@ -76,36 +93,49 @@ class Reflector:
         """The resourceVersion up to which everything is known; empty before the first list and after a 410."""
         self._is_unsure = False
         """Whether the server may have been another one since."""
+        self._is_absent = False
+        self._opened_at: float | None = None
+        self._asked: list[asyncio.Future[None]] = []
+        self._nudged = asyncio.Event()
+        self._watching: asyncio.Timeout | None = None
 
     async def run(self) -> None:
         while True:
-            began = self._clock()
+            error, self._opened_at = None, None
             try:
                 if not self._seen and (pause := await self._list()) is not None:
-                    await asyncio.sleep(pause)
+                    await self._sleep(pause)
                     continue
                 if self._is_unsure:
                     await self._check_version()
                 await self._watch()
-                error = None
             except _GoneError:
-                self._seen, error = "", None
+                self._seen = ""
             except ApiError as caught:
                 error = caught
+                self._seen = "" if caught.status in {NOT_FOUND, GONE} else self._seen
                 self._sink.failed(self._resource, caught)
-            lived = self._clock() - began
-            self._is_unsure = error is not None or lived < self._timing.stable
-            await self._back_off(error, lived=lived)
+            self._is_unsure = True
+            if not self._asked:
+                await self._back_off(error)
 
     async def refresh(self) -> None:
-        """List now, beside the watch that goes on: events older than the list are no news to the sink."""
-        try:
-            await self._list()
-        except _GoneError as error:
-            raise ApiError(f"list of {self._resource.plural}: it took too long") from error
+        """Know everything that was written before this call: a list that begins now has been accepted."""
+        asked = asyncio.get_running_loop().create_future()
+        self._asked.append(asked)
+        self._nudged.set()
+        if self._watching is not None:
+            self._watching.reschedule(asyncio.get_running_loop().time())
+        await asked
 
-    async def _back_off(self, error: ApiError | None, *, lived: float) -> None:
-        """A stream that lived for a while ended in order; everything quicker than that is spread out."""
+    async def _sleep(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._nudged.wait()
+
+    async def _back_off(self, error: ApiError | None) -> None:
+        """A watch that lived for a while ended in order; everything quicker than that is spread out."""
+        lived = 0.0 if self._opened_at is None else self._clock() - self._opened_at
         if lived >= self._timing.stable:
             self._retry = self._timing.retry_first
             if error is None:
@@ -114,62 +144,118 @@ class Reflector:
         if error is not None and error.retry_after_seconds is not None:
             pause = max(pause, min(error.retry_after_seconds, self._timing.retry_most))
         self._retry = min(self._retry * 2, self._timing.retry_most)
-        await asyncio.sleep(pause)
+        await self._sleep(pause)
+
+    # -- lists -----------------------------------------------------------------------------------------------------
 
     async def _list(self) -> float | None:
-        """Seconds until the next try, None where the list counts and a watch may begin."""
+        """Seconds until the next try, None where the list counts and a watch may begin. Tells who asked for it."""
+        asked, self._asked = self._asked, []
+        self._nudged.clear()
+        try:
+            pause = await self._list_whole()
+            held = None if pause is None or self._is_absent else f"list of {self._resource.plural}: not believed yet"
+            _tell(asked, ApiError(held) if held else None)
+        except ApiError as error:
+            _tell(asked, error)
+            raise
+        finally:
+            for one in asked:
+                one.cancel()
+        return pause
+
+    async def _list_whole(self) -> float | None:
         for version in self._resource.versions:
+            self._sink.listing(self._resource, version)
             try:
-                objects, seen = await self._pages(version)
+                seen = await self._pages(version)
             except ApiError as error:
-                if error.status != 404:
+                if error.status != NOT_FOUND or not self._resource.is_optional:
                     raise
                 continue
-            pause = await self._sink.listed(self._resource, version, objects)
+            self._is_absent = False
+            pause = await self._sink.listed(self._resource, seen)
             if pause is None:
-                self._version, self._seen = version, seen
-                self._sink.works(self._resource)
+                self._version, self._seen, self._is_unsure = version, seen, False
+            self._sink.works(self._resource)
             return pause
-        return await self._sink.listed(self._resource, "", []) or self._timing.absent
+        await self._check_absent()
+        self._sink.listing(self._resource, "")
+        pause = await self._sink.listed(self._resource, "")
+        self._is_absent = pause is None
+        self._sink.works(self._resource)
+        return self._timing.absent if pause is None else pause
 
-    async def _pages(self, version: str) -> tuple[list[dict[str, Any]], str]:
-        decode = Decoder(self._resource, version)
-        objects: list[dict[str, Any]] = []
-        token = ""
+    async def _check_absent(self) -> None:
+        """Raises ApiError unless discovery says too that the kind isn't there: a 404 may come from anybody."""
+        if self._is_absent:
+            return
+        for version in ("", *self._resource.versions):
+            path = f"/apis/{self._resource.group}/{version}" if version else "/apis"
+            try:
+                names = await self._ask(path, Names)
+            except ApiError as error:
+                if error.status == NOT_FOUND and version:
+                    continue
+                raise
+            if names.has(self._resource.plural):
+                raise ApiError(f"GET {path}: {self._resource.plural} are there, and their list is not found")
+
+    async def _pages(self, version: str) -> str:
+        """Give a whole list to the sink, page by page; its resourceVersion."""
+        decode, path, token = Decoder(self._resource, version), self._resource.collection(version), ""
         while True:
             query = {"limit": str(self._timing.page_size)} | ({"continue": token} if token else {})
-            path = self._resource.collection(version)
-            try:
-                data = await self._client.request("GET", path, query=query, timeout_seconds=self._timing.page)
-                page = msgspec.json.decode(data, type=Page)
-                for count, item in enumerate(page.items, 1):
-                    objects.append(decode(item))
-                    if count % BREATHE_EVERY == 0:
-                        await asyncio.sleep(0)
-            except msgspec.DecodeError as error:
-                raise ApiError(f"GET {path}: not a list of {self._resource.kind}: {error}") from error
-            except ApiError as error:
-                if error.status == GONE:  # the continue token is too old
-                    raise _GoneError from error
-                raise
+            page = await self._ask(path, Page, query)
+            for count, item in enumerate(page.items or (), 1):
+                try:
+                    self._sink.found(self._resource, decode(item))
+                except msgspec.DecodeError as error:
+                    raise ApiError(f"GET {path}: not a list of {self._resource.kind}: {error}") from error
+                if count % BREATHE_EVERY == 0:
+                    await asyncio.sleep(0)
             token = page.metadata.continue_
             if not token:
-                return objects, page.metadata.resource_version
+                return page.metadata.resource_version
 
     async def _check_version(self) -> None:
-        path = self._resource.collection(self._version)
-        data = await self._client.request("GET", path, query={"limit": "1"}, timeout_seconds=self._timing.page)
-        try:
-            now = msgspec.json.decode(data, type=Page).metadata.resource_version
-        except msgspec.DecodeError as error:
-            raise ApiError(f"GET {path}: not a list of {self._resource.kind}: {error}") from error
-        if is_older(now, self._seen):
+        page = await self._ask(self._resource.collection(self._version), Page, {"limit": "1"})
+        if is_older(page.metadata.resource_version, self._seen):
             raise _GoneError
         self._is_unsure = False
 
+    async def _ask(self, path: str, kind: type[_Answer], query: dict[str, str] | None = None) -> _Answer:
+        data = await self._client.request("GET", path, query=query, timeout_seconds=self._timing.page)
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.DecodeError as error:
+            raise ApiError(f"GET {path}: answered by something else: {error}") from error
+
+    # -- the watch -------------------------------------------------------------------------------------------------
+
     async def _watch(self) -> None:
-        timing, decode = self._timing, Decoder(self._resource, self._version)
-        seconds = random.randint(timing.watch_least, timing.watch_most)  # noqa: S311 - spreads, guards nothing
+        """Until it ends. Raises ApiError also where it ended in order but at once."""
+        if self._asked:
+            raise _GoneError
+        loop = asyncio.get_running_loop()
+        working: asyncio.TimerHandle | None = None
+        try:
+            async with asyncio.timeout(None) as self._watching:
+                async with self._open() as lines:
+                    self._opened_at = self._clock()
+                    working = loop.call_later(self._timing.works, self._sink.works, self._resource)
+                    await self._take_all(lines)
+        except TimeoutError as error:  # somebody asked for a list
+            raise _GoneError from error
+        finally:
+            self._watching = None
+            if working is not None:
+                working.cancel()
+        if self._clock() - self._opened_at < self._timing.stable:
+            raise ApiError(f"watch of {self._resource.plural}: ended as soon as it had begun")
+
+    def _open(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        seconds = random.randint(self._timing.watch_least, self._timing.watch_most)  # noqa: S311 - as above
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -177,22 +263,21 @@ class Reflector:
             "timeoutSeconds": str(seconds),
         }
         path = self._resource.collection(self._version)
-        lines = self._client.stream(path, query=query, idle_seconds=timing.idle)
+        return self._client.stream(path, query=query, idle_seconds=self._timing.idle)
+
+    async def _take_all(self, lines: AsyncIterator[bytes]) -> None:
+        decode = Decoder(self._resource, self._version)
         count = 0
-        try:
-            async for line in lines:
+        async for line in lines:
+            try:
                 self._take(line, decode)
-                count += 1
-                if count == 1:
-                    self._sink.works(self._resource)
-                if count % BREATHE_EVERY == 0:
-                    await asyncio.sleep(0)
-        except msgspec.DecodeError as error:
-            raise ApiError(f"GET {path}: not an event: {error}") from error
-        except ApiError as error:
-            if error.status == GONE:
-                raise _GoneError from error
-            raise
+            except msgspec.DecodeError as error:
+                raise ApiError(f"watch of {self._resource.plural}: not an event: {error}") from error
+            count += 1
+            if count == 1:
+                self._sink.works(self._resource)
+            if count % BREATHE_EVERY == 0:
+                await asyncio.sleep(0)
 
     def _take(self, line: bytes, decode: Decoder) -> None:
         event = msgspec.json.decode(line, type=Event)
@@ -211,6 +296,14 @@ class Reflector:
                 raise ApiError(f"watch of {self._resource.plural}: {failure.message}", status=failure.code)
             case _:
                 raise msgspec.DecodeError(f"unknown type {event.type!r}")
+
+
+def _tell(asked: Iterable["asyncio.Future[None]"], error: ApiError | None) -> None:
+    for one in asked:
+        if not one.done() and error is None:
+            one.set_result(None)
+        elif not one.done() and error is not None:
+            one.set_exception(error)
 
 
 def is_older(version: str, than: str) -> bool:
