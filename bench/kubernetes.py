@@ -39,7 +39,8 @@ def main() -> int:
         for node in NODES[1:]:
             put_down(lab, f"agent-{node.name}")
             put_down(lab, f"exabgp-{node.name}")
-        put_down(lab, "allocator")
+        for name in processes.ALLOCATORS:
+            put_down(lab, name)
         put_down(lab, "agent-ann-n1")
         run_there(lab, "fill")
         allocations(lab)

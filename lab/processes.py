@@ -23,6 +23,8 @@ from lab.topology import CONTROL_PLANE, NODES, REPOSITORY, Lab
 
 MARK: Final = "ANNOUNCER_LAB_PROCESS"
 SUPERVISOR: Final = "supervisor"
+ALLOCATORS: Final = ("allocator-1", "allocator-2")
+"""In a cluster there are two, of which one leads."""
 START_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 10.0
 
@@ -51,10 +53,13 @@ def children(lab: Lab) -> tuple[Child, ...]:
             here = tuple(inside(lab.namespace(node.short), argv))
             found.append(Child(name=f"{kind}-{node.name}", argv=here, restart_seconds=pause))
     allocator = [*announcer, "allocator", *store_argv(lab, "allocator")]
-    if lab.is_cluster:
-        allocator = inside(lab.namespace(CONTROL_PLANE), allocator)
-        found += [Child(name=name, argv=tuple(argv)) for name, argv in control_plane.argvs(lab).items()]
-    return (*found, Child(name="allocator", argv=tuple(allocator)))
+    if not lab.is_cluster:
+        return (*found, Child(name="allocator", argv=tuple(allocator)))
+    found += [Child(name=name, argv=tuple(argv)) for name, argv in control_plane.argvs(lab).items()]
+    for name in ALLOCATORS:
+        argv = inside(lab.namespace(CONTROL_PLANE), ["env", f"POD_NAME={name}", *allocator])
+        found.append(Child(name=name, argv=tuple(argv)))
+    return tuple(found)
 
 
 def store_argv(lab: Lab, who: str) -> tuple[str, ...]:

@@ -67,8 +67,8 @@ def restarted(lab: Lab, name: str, old: int) -> bool:
 class Stream:
     """Echo requests at 1 kHz from the external host, answered by the holder's kernel."""
 
-    def __init__(self, lab: Lab, address: object) -> None:
-        argv = ["ping", "-n", "-i", "0.001", "-w", str(STREAM_SECONDS), str(address)]
+    def __init__(self, lab: Lab, address: object, seconds: float) -> None:
+        argv = ["ping", "-n", "-i", "0.001", "-w", f"{seconds:.0f}", str(address)]
         self._output = lab.run_dir / f"stream-{address}"
         with self._output.open("w", encoding="ascii") as output:
             self._process = subprocess.Popen(inside(lab.namespace("host"), argv), stdout=output)
@@ -83,9 +83,12 @@ class Stream:
 
 
 @contextmanager
-def stream(lab: Lab, *addresses: object, lost: int = 0) -> Iterator[None]:
-    """While the block runs, no more than `lost` packets to any of the addresses get no answer."""
-    streams = [(address, Stream(lab, address)) for address in addresses]
+def stream(lab: Lab, *addresses: object, lost: int = 0, seconds: float = STREAM_SECONDS) -> Iterator[None]:
+    """While the block runs, no more than `lost` packets to any of the addresses get no answer.
+
+    `seconds` bounds a stream that nobody stops.
+    """
+    streams = [(address, Stream(lab, address, seconds)) for address in addresses]
     try:
         yield
         time.sleep(0.2)  # what follows the last action by a moment counts too
