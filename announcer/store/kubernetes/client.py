@@ -77,8 +77,9 @@ class Client:
         return self
 
     async def __aexit__(self, *_error: tuple[type[BaseException], BaseException, TracebackType] | None) -> None:
-        if self._rest is not None:
-            await self._rest.close()
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            await rest.close()
         if self._connector is not None:
             await self._connector.close()
 
