@@ -109,10 +109,13 @@ class Running:
     """A store that runs, and what it knows."""
 
     def __init__(self, store: KubernetesStore) -> None:
-        self.store, self.wakes = store, 0
+        self.store = store
+        self.seen: list[Snapshot] = []
+        """One per wake."""
 
     def wake(self) -> None:
-        self.wakes += 1
+        found = self.store.snapshot()
+        self.seen += [found] if isinstance(found, Snapshot) else []
 
     @property
     def snapshot(self) -> Snapshot:

@@ -13,7 +13,6 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlencode
 
@@ -76,7 +75,7 @@ class Client:
         configuration.client_session_kwargs = {"connector": self._connector}
         return self
 
-    async def __aexit__(self, *_error: tuple[type[BaseException], BaseException, TracebackType] | None) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         rest, self._rest = self._rest, None
         if rest is not None:
             await rest.close()

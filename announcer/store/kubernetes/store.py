@@ -5,6 +5,7 @@
 | the first list of every resource | then the snapshot is known; before, it is UNKNOWN |
 | an event | at once; while an object's new version is refused, the last good one |
 | a list that lacks over half of a kind, or of what is announced | as before, until one `Timing.hold` later agrees |
+| a list that lacks anything, of a server whose versions are older than before | the same |
 | an error, a silence | as before |
 
 An API server that was restored from an empty backup answers politely that there is nothing: that is what the hold is
@@ -192,7 +193,7 @@ class KubernetesStore:
 
     async def listed(self, resource: Resource, seen: str) -> float | None:
         table = self._tables[resource.kind]
-        listing, lost = table.listing, await self._lost(table)
+        listing, lost = table.listing, await self._lost(table, seen)
         if lost and not table.is_released and (pause := self._hold(table, lost)) is not None:
             return pause
         is_news = listing.has_news or bool(lost) or not table.is_synced or table.hold is not None
@@ -265,13 +266,13 @@ class KubernetesStore:
         left = table.hold.since + self._timing.hold - now
         return min(left, self._timing.hold_look) if left > 0 else None
 
-    async def _lost(self, table: _Table) -> frozenset[object]:
+    async def _lost(self, table: _Table, seen: str) -> frozenset[object]:
         """What the list that has come takes away, where that is so much that it isn't to be believed at once."""
         entries = table.listing.entries
         lost = table.entries.keys() - entries.keys()
         if not table.is_synced or not (lost or table.listing.has_news):
             return frozenset()
-        if 2 * len(lost) > len(table.entries):
+        if is_older(seen, table.seen) or 2 * len(lost) > len(table.entries):
             return frozenset(lost)
         before = self.snapshot()
         if isinstance(before, Unknown) or table.resource.kind == "NodeAnnouncement":
