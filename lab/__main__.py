@@ -55,7 +55,7 @@ def _start_cluster(lab: Lab, manifest_set: str) -> None:
     control_plane.install(lab)
     live.apply(lab, manifest_set)
     _say(f"manifests: deploy/crds, deploy/rbac and lab/manifests/{manifest_set} are applied with kubectl")
-    for name in later if is_new else ():
+    for name in later:
         processes.release(lab, name)
     _say(f"processes: {'started' if is_new else 'run already'}, kube-apiserver among them")
 

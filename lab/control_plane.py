@@ -5,6 +5,7 @@ that switch, as they would a control-plane node. There is no controller-manager 
 and EndpointSlices are what the manifests say. The manifests are those of the other store, applied with kubectl.
 """
 
+import json
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -76,13 +77,16 @@ def apply(lab: Lab, manifest_set: str) -> None:
 
 
 def put(lab: Lab, objects: Iterable[Any]) -> None:
-    """Server-side apply, and the status of Nodes, which a kubelet would write."""
+    """Server-side apply, and the status of Nodes, which a kubelet would write.
+
+    That is a merge patch, as kubelets send it: an apply takes two addresses of one type for duplicates.
+    """
     found = list(objects)
-    text = "\n---\n".join(yaml.safe_dump(one) for one in found)
+    text = "\n---\n".join(yaml.safe_dump({k: v for k, v in one.items() if k != "status"}) for one in found)
     kubectl(lab, "apply", "--server-side", "--force-conflicts", "--filename=-", stdin=text)
-    nodes = "\n---\n".join(yaml.safe_dump(one) for one in found if one["kind"] == "Node" and "status" in one)
-    if nodes:
-        kubectl(lab, "apply", "--server-side", "--force-conflicts", "--subresource=status", "--filename=-", stdin=nodes)
+    for node in (one for one in found if one["kind"] == "Node" and "status" in one):
+        change = json.dumps({"status": node["status"]})
+        kubectl(lab, "patch", "node", node["metadata"]["name"], "--subresource=status", "--type=merge", "-p", change)
 
 
 def kubectl(lab: Lab, *arguments: str, stdin: str = "") -> str:
