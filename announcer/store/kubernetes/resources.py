@@ -160,6 +160,8 @@ CONFIGURATION: Final = (
     Resource(kind="BGPAdvertisement", group="metallb.io", versions=("v1beta1",), plural="bgpadvertisements"),
     Resource(kind="BGPPeer", group="metallb.io", versions=("v1beta2", "v1beta1"), plural="bgppeers"),
     Resource(kind="Community", group="metallb.io", versions=("v1beta1",), plural="communities"),
+    Resource(kind="BFDProfile", group="metallb.io", versions=("v1beta1",), plural="bfdprofiles"),
+    Resource(kind="BGPConfiguration", group="bgp.purelb.io", versions=("v1",), plural="configs"),
 )
 FOR_AGENT: Final = (SERVICES, ENDPOINT_SLICES, NODES, NAMESPACES, NODE_ANNOUNCEMENTS, *CONFIGURATION)
 FOR_ALLOCATOR: Final = (SERVICES, NODES, NAMESPACES, NODE_ANNOUNCEMENTS, *CONFIGURATION)
