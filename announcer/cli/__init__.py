@@ -40,6 +40,13 @@ def _parser() -> argparse.ArgumentParser:
     agent.set_defaults(action=run.agent)
     allocator = commands.add_parser("allocator", help="the cluster process: gives Services their addresses")
     _add_lease(allocator)
+    allocator.add_argument(
+        "--metallb-status",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="write ServiceL2Status and ServiceBGPStatus for Services of IPAddressPools, into the namespace of the "
+        "Lease (default: yes)",
+    )
     allocator.set_defaults(action=run.allocator)
     show = commands.add_parser("status", help="per Service: addresses, mode, who answers, or why nobody does")
     show.add_argument("-o", "--output", choices=("table", "json"), default="table")

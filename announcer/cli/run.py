@@ -20,6 +20,7 @@ from announcer.store.kubernetes import (
     CONFIGURATION,
     FOR_AGENT,
     FOR_ALLOCATOR,
+    MIRRORS,
     KubernetesStore,
     Lease,
     LeaseTiming,
@@ -73,9 +74,10 @@ async def allocator(arguments: argparse.Namespace) -> int:
             clock=lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
             timing=LeaseTiming.of(arguments.lease_seconds),
         )
-        kinds = frozenset({"Service", *(resource.kind for resource in CONFIGURATION)})
+        kinds = frozenset({"Service", *(resource.kind for resource in (*CONFIGURATION, *MIRRORS))})
         role = Role(component="announcer-allocator", writes=kinds, may_write=lease.is_leader)
         store = stores.kubernetes(opened, FOR_ALLOCATOR, role)
-        daemon = Allocator(store, lease, classes)
+        mirrors_in = arguments.lease_namespace if arguments.metallb_status else None
+        daemon = Allocator(store, lease, classes, mirrors_in=mirrors_in)
         await run_until_told(daemon.run, daemon.farewell, store.release)
     return 0

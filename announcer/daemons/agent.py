@@ -32,7 +32,7 @@ from announcer.core.model import (
     WithdrawRoutes,
 )
 from announcer.core.plan import Pace, plan
-from announcer.core.report import node_status
+from announcer.core.report import node_status, node_tell
 from announcer.daemons.edges import Kernel, Sidecar, Store, Wire
 from announcer.daemons.loop import Loop, Rhythm
 from announcer.daemons.owner import Owner
@@ -89,13 +89,13 @@ class Agent:
             self._is_synced = True
             # In a thread: with thousands of Services it takes longer than a fail-over may.
             wanted = await asyncio.to_thread(desired, snapshot, self.node, kernel, classes=self.classes)
-        if isinstance(wanted, Unknown):
+        if isinstance(snapshot, Unknown) or isinstance(wanted, Unknown):
             log.debug("nothing is changed, nothing is reported: what this node should have is not known")
             return None
         self._judge(wanted)
         todo = plan(wanted, kernel, self.sidecar.observed(), self.clock(), self.pace)
         self._note(await self._apply(todo.actions))
-        await self._report(wanted, kernel)
+        await self._report(wanted, kernel, snapshot)
         return todo.again_in if not self._failed else min(todo.again_in or 1.0, 1.0)
 
     def _look(self, kernel: ObservedKernel) -> None:
@@ -146,12 +146,16 @@ class Agent:
         if done:
             log.info("pass", extra=fields(did=" ".join(_brief(action) for action in done)))
 
-    async def _report(self, wanted: Desired, kernel: ObservedKernel) -> None:
+    async def _report(self, wanted: Desired, kernel: ObservedKernel, snapshot: Snapshot) -> None:
         errors = [f"{name}: {error}" for name, error in self._failed.items()]
+        health = self.store.health()
+        if health.is_held:  # what people have to know: the objects are older than what the source says
+            errors.append(f"store: {health.message}")
         links = describe_links(kernel)
         status = node_status(links, wanted, self.owner.state, self.sidecar.observed(), errors)
         try:
-            await self.store.write_status(ObjectRef(kind="NodeAnnouncement", name=self.node), status)
+            ref = ObjectRef(kind="NodeAnnouncement", name=self.node)
+            await self.store.write_status(ref, status, tell=node_tell(self.node, status, snapshot.pools))
         except StoreError as error:
             log.warning("status not written", extra=fields(error=error))
 

@@ -10,14 +10,15 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 
 from announcer.core.allocate import CLASSES, Assignment, Decision, allocate
-from announcer.core.model import Problem, ServiceKey, Snapshot, Unknown
-from announcer.core.report import Writing, writings
+from announcer.core.model import ObjectRef, Problem, ServiceKey, Snapshot, Unknown
+from announcer.core.report import MIRRORS_MOST, Writing, mirrors, surplus, writings
 from announcer.daemons.edges import Leadership, Store
 from announcer.daemons.loop import Loop, Rhythm
 from announcer.log import fields
 from announcer.store import StoreError
 
 log = logging.getLogger(__name__)
+BATCH = 200
 
 
 class Alone:
@@ -33,14 +34,28 @@ class Alone:
         return
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pass:
+    """What one pass decided. `made` are among `wanted`."""
+
+    decisions: Mapping[ServiceKey, Decision]
+    wanted: list[Writing]
+    made: int
+    surplus: list[ObjectRef]
+
+
 @dataclass(slots=True)
 class Allocator:
+    """`mirrors_in` is the namespace for MetalLB's status objects, None where there are to be none."""
+
     store: Store
     leadership: Leadership
     classes: Set[str] = CLASSES
     rhythm: Rhythm = Rhythm()
+    mirrors_in: str | None = None
     loop: Loop = field(init=False)
     _is_fresh: bool = False
+    _is_full: bool = False
     _known: dict[ServiceKey, Decision] = field(default_factory=dict)
     _problems: frozenset[Problem] = frozenset()
 
@@ -67,16 +82,33 @@ class Allocator:
         snapshot = self.store.snapshot()
         if isinstance(snapshot, Unknown):
             return None
-        decisions, wanted = await asyncio.to_thread(self._decide, snapshot)
-        self._log(decisions, snapshot)
-        for one in wanted:
-            await self.store.write_status(one.ref, one.status, annotations=one.annotations, note=one.note)
+        found = await asyncio.to_thread(self._decide, snapshot)
+        self._log(found.decisions, snapshot)
+        self._log_mirrors(found.made)
+        for count, one in enumerate(found.wanted, 1):
+            await self.store.write_status(
+                one.ref, one.status, annotations=one.annotations, labels=one.labels, tell=one.tell
+            )
+            if count % BATCH == 0:  # the lease is renewed on this loop
+                await asyncio.sleep(0)
+        for ref in found.surplus:
+            await self.store.remove(ref)
         return None
 
-    def _decide(self, snapshot: Snapshot) -> tuple[Mapping[ServiceKey, Decision], list[Writing]]:
+    def _decide(self, snapshot: Snapshot) -> _Pass:
         """In a thread, as ten thousand Services take a while; values only, so nothing is shared."""
         decisions = allocate(snapshot, classes=self.classes)
-        return decisions, writings(snapshot, decisions, classes=self.classes)
+        wanted = writings(snapshot, decisions, classes=self.classes)
+        made = mirrors(snapshot, decisions, self.mirrors_in) if self.mirrors_in is not None else []
+        return _Pass(decisions=decisions, wanted=[*wanted, *made], made=len(made), surplus=surplus(snapshot, made))
+
+    def _log_mirrors(self, made: int) -> None:
+        is_full = made >= MIRRORS_MOST
+        if is_full and not self._is_full:
+            log.warning(
+                "there are too many status objects for MetalLB's tools; some are left out", extra=fields(most=made)
+            )
+        self._is_full = is_full
 
     def _log(self, decisions: Mapping[ServiceKey, Decision], snapshot: Snapshot) -> None:
         for key, decision in decisions.items():

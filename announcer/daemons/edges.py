@@ -14,7 +14,8 @@ from announcer.core.model import (
     Unknown,
     WireAction,
 )
-from announcer.core.report import Note
+from announcer.core.report import Tell, tell_nothing
+from announcer.store import StoreHealth
 
 
 class Kernel(Protocol):
@@ -44,8 +45,11 @@ class Store(Protocol):
         status: Mapping[str, object],
         *,
         annotations: Mapping[str, str] | None = None,
-        note: Note | None = None,
+        labels: Mapping[str, str] | None = None,
+        tell: Tell = tell_nothing,
     ) -> None: ...
+    async def remove(self, ref: ObjectRef) -> None: ...
+    def health(self) -> StoreHealth: ...
 
 
 class Leadership(Protocol):

@@ -11,7 +11,6 @@ import pytest
 
 from announcer.core.dialects import assemble, parse
 from announcer.core.model import UNKNOWN, ObjectRef, Snapshot, TrafficPolicy, Unknown
-from announcer.core.report import Note
 from announcer.store import StoreError, StoreHealth
 from announcer.store.kubernetes import Client
 from announcer.store.manifests import ManifestStore
@@ -34,9 +33,7 @@ class Store(Protocol):
     def health(self) -> StoreHealth: ...
     async def run(self, wake: Callable[[], None]) -> None: ...
     async def refresh(self) -> None: ...
-    async def write_status(
-        self, ref: ObjectRef, status: Raw, *, annotations: dict[str, str] | None = None, note: Note | None = None
-    ) -> None: ...
+    async def write_status(self, ref: ObjectRef, status: Raw) -> None: ...
 
 
 class Source(Protocol):

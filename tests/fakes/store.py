@@ -6,11 +6,16 @@ from typing import Any
 
 from announcer.core.dialects import assemble, parse
 from announcer.core.model import UNKNOWN, ObjectRef, Snapshot, Unknown
-from announcer.core.report import Note
-from announcer.store import StoreError
+from announcer.core.report import Note, Tell, tell_nothing
+from announcer.store import StoreError, StoreHealth
 from tests.builders import Raw
 
 Key = tuple[str, str, str]
+MADE = {
+    "NodeAnnouncement": "announcer.io/v1alpha1",
+    "ServiceL2Status": "metallb.io/v1beta1",
+    "ServiceBGPStatus": "metallb.io/v1beta1",
+}
 
 
 class FakeStore:
@@ -21,6 +26,7 @@ class FakeStore:
         self.notes: list[Note] = []
         self.writes = self.refreshes = 0
         self.is_synced = self.is_writable = True
+        self.is_held = False
         self._wakes: list[Callable[[], None]] = []
         self.put(*objects)
 
@@ -57,7 +63,8 @@ class FakeStore:
         status: Mapping[str, object],
         *,
         annotations: Mapping[str, str] | None = None,
-        note: Note | None = None,
+        labels: Mapping[str, str] | None = None,
+        tell: Tell = tell_nothing,
     ) -> None:
         if not self.is_writable:
             raise StoreError("no space left on device")
@@ -65,12 +72,22 @@ class FakeStore:
         if self.statuses.get(key) == status:
             return
         self.writes += 1
+        before = self.statuses.get(key) or self.objects.get(key, {}).get("status") or {}
         self.statuses[key], self.annotations[key] = dict(status), dict(annotations or {})
-        self.notes += [note] if note else []
-        if ref.kind == "NodeAnnouncement":
-            metadata = {"name": ref.name}
-            self.objects[key] = {"apiVersion": "announcer.io/v1alpha1", "kind": ref.kind, "metadata": metadata}
+        self.notes += tell(before)
+        if ref.kind in MADE:
+            metadata = {"name": ref.name, "namespace": ref.namespace, "labels": dict(labels or {})}
+            self.objects[key] = {"apiVersion": MADE[ref.kind], "kind": ref.kind, "metadata": metadata}
         self.tell()
+
+    async def remove(self, ref: ObjectRef) -> None:
+        key = (ref.kind, ref.namespace, ref.name)
+        self.statuses.pop(key, None)
+        if self.objects.pop(key, None):
+            self.tell()
+
+    def health(self) -> StoreHealth:
+        return StoreHealth(is_synced=self.is_synced, is_held=self.is_held, message="held" if self.is_held else "")
 
     def _status(self, key: Key, one: Raw) -> Raw:
         return {"status": {**one.get("status", {}), **self.statuses[key]}} if key in self.statuses else {}

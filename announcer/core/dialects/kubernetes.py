@@ -121,6 +121,7 @@ def read_node_announcement(top: Fields, ref: ObjectRef, _created: str) -> NodeRe
         ref=ref,
         links=tuple(_link(item) for item in status.mappings("links")),
         addresses=tuple(one for item in status.mappings("addresses") for one in _addresses(item)),
+        errors=status.texts("errors"),
     )
 
 

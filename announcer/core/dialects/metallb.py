@@ -9,11 +9,14 @@ from ipaddress import IPv4Address
 
 from announcer.core.dialects.fields import Fields, range_hint, read_range
 from announcer.core.model import (
+    MANAGED_BY,
+    MANAGER,
     AddressRange,
     Admission,
     Announce,
     IfName,
     LocalAdvertisement,
+    Mirror,
     ModelObject,
     ObjectRef,
     Peer,
@@ -136,12 +139,19 @@ def read_peer(top: Fields, ref: ObjectRef, _created: str) -> Peer:
     return peer
 
 
+def read_mirror(top: Fields, ref: ObjectRef, _created: str) -> Mirror:
+    """A status object for tools: nothing of it is an input, only whose it is."""
+    return Mirror(ref=ref, is_ours=top.mapping("metadata").labels("labels").get(MANAGED_BY) == MANAGER)
+
+
 KINDS: dict[tuple[str, str], Callable[[Fields, ObjectRef, str], ModelObject]] = {
     ("metallb.io/v1beta1", "IPAddressPool"): read_pool,
     ("metallb.io/v1beta1", "L2Advertisement"): read_local_advertisement,
     ("metallb.io/v1beta1", "BGPAdvertisement"): read_route_advertisement,
     ("metallb.io/v1beta1", "BGPPeer"): read_peer,
     ("metallb.io/v1beta2", "BGPPeer"): read_peer,
+    ("metallb.io/v1beta1", "ServiceL2Status"): read_mirror,
+    ("metallb.io/v1beta1", "ServiceBGPStatus"): read_mirror,
 }
 
 

@@ -31,6 +31,10 @@ class Unknown(Enum):
 ACCEPTED: Final = "announcer.io/Accepted"
 """The condition in an object's status that says whether it is understood and in use."""
 
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGER: Final = "announcer"
+"""Our mark on objects that we make for tools of the peers, as a label: only what carries it is ever deleted."""
+
 UNKNOWN: Final = Unknown.UNKNOWN
 
 

@@ -319,10 +319,20 @@ class NodeReport:
     ref: ObjectRef
     links: tuple[LinkReport, ...] = ()
     addresses: tuple[AddressReport, ...] = ()
+    errors: tuple[str, ...] = ()
 
     @property
     def node(self) -> NodeName:
         return NodeName(self.ref.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror:
+    """A ServiceL2Status or ServiceBGPStatus, for MetalLB's tools. What it says is never an input, only that it is there."""
+
+    ref: ObjectRef
+    is_ours: bool = False
+    """It carries our mark: we made it, and may delete it."""
 
 
 ModelObject = (
@@ -336,6 +346,7 @@ ModelObject = (
     | RouteAdvertisement
     | Peer
     | NodeReport
+    | Mirror
 )
 
 
@@ -371,6 +382,7 @@ class Snapshot:
     route_advertisements: tuple[RouteAdvertisement, ...] = ()
     peers: tuple[Peer, ...] = ()
     reports: tuple[NodeReport, ...] = ()
+    mirrors: tuple[Mirror, ...] = ()
     problems: tuple[Problem, ...] = ()
     refused: frozenset[ObjectRef] = frozenset()
     in_use: frozenset[IPAddress] = frozenset()

@@ -6,7 +6,8 @@ ServiceGroup.status, IPAddressPool.status, purelb.io/announcing-IPv4, metallb.io
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from announcer.core.allocate import CLASSES, Assignment, Decision, pool_of
 from announcer.core.model import (
@@ -21,21 +22,17 @@ from announcer.core.model import (
     ServiceKey,
     Snapshot,
 )
+from announcer.core.report.notes import Note, Tell, judgment, tell_nothing
 
 Status = dict[str, object]
 ASSIGNED = "announcer.io/AddressAssigned"
+BRANDS = ("purelb.io/allocated-by", "purelb.io/allocated-from", "purelb.io/pool-type")
+POOL_BRAND = "metallb.io/ip-allocated-from-pool"
+ANNOUNCING = {4: "purelb.io/announcing-IPv4", 6: "purelb.io/announcing-IPv6"}
+ANNOTATIONS = frozenset({*BRANDS, POOL_BRAND, *ANNOUNCING.values()})
+"""All that are ever written to a Service."""
 MOST = 2**63 - 1
 """int64 of the API's counts: MetalLB's and PureLB's fields hold no more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """What an Event says, once per change of state. Reasons are the peers' own where they have one."""
-
-    ref: ObjectRef
-    reason: str
-    message: str
-    is_warning: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +41,9 @@ class Writing:
 
     ref: ObjectRef
     status: Status
-    annotations: Mapping[str, str]
-    note: Note | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    tell: Tell = field(default=tell_nothing, compare=False)
 
 
 def writings(
@@ -62,12 +60,12 @@ def writings(
         for service in snapshot.services
         if service.key in decisions
     ]
-    found += [_released(s) for s in snapshot.services if _has_lost_its_type(s, classes)]
+    found += [_released(s, snapshot.pools) for s in snapshot.services if _has_lost_its_type(s, classes)]
     counts = pool_counts(snapshot, decisions)
     for ref in sorted(_configuration(snapshot)):
         status = object_status(problems.get(ref, []), is_used=ref not in snapshot.refused)
         status |= counts.get(ref, {})
-        found.append(Writing(ref=ref, status=status, annotations={}, note=_mistake(ref, problems.get(ref, []))))
+        found.append(Writing(ref=ref, status=status, tell=_tell_configuration(ref, problems.get(ref, []))))
     return found
 
 
@@ -131,8 +129,26 @@ def _service(
     if isinstance(decision, Assignment):
         annotations = _brand(decision, pools.get(decision.pool))
         annotations |= _announcing(service.key, decision.addresses, holders)
-    note = _told(service, decision, pools)
-    return Writing(ref=service.ref, status=service_status(decision, problems), annotations=annotations, note=note)
+    status = service_status(decision, problems)
+
+    def tell(before: Mapping[str, Any]) -> list[Note]:
+        notes = []
+        if _is_news(before, status, decision):
+            notes.append(_told(service, decision, pools))
+        if problems and judgment(before, ACCEPTED) != judgment(status, ACCEPTED):
+            text = "; ".join(map(str, problems))
+            notes.append(Note(ref=service.ref, reason="ConfigurationWarning", message=text, is_warning=True))
+        return notes
+
+    return Writing(ref=service.ref, status=status, annotations=annotations, tell=tell)
+
+
+def _is_news(before: Mapping[str, Any], status: Status, decision: Decision) -> bool:
+    """Addresses that a peer had given and that stay are none: nobody wants ten thousand Events of a migration."""
+    if isinstance(decision, Assignment):
+        ingress = (before.get("loadBalancer") or {}).get("ingress") or ()
+        return [point.get("ip") for point in ingress] != [str(address) for address in decision.addresses]
+    return judgment(before, ASSIGNED) != judgment(status, ASSIGNED)
 
 
 def _told(service: Service, decision: Decision, pools: Mapping[str, Pool]) -> Note:
@@ -150,10 +166,14 @@ def _told(service: Service, decision: Decision, pools: Mapping[str, Pool]) -> No
     return Note(ref=service.ref, reason="AllocationFailed", message=text, is_warning=True)
 
 
-def _released(service: Service) -> Writing:
+def _released(service: Service, pools: Sequence[Pool]) -> Writing:
+    """The empty list takes back also what a peer had written; to say nothing would leave it."""
     shown = " ".join(map(str, service.status_addresses))
-    note = Note(ref=service.ref, reason="AddressReleased", message=f"{shown}: it is no LoadBalancer any more")
-    return Writing(ref=service.ref, status={"loadBalancer": {}}, annotations={}, note=note)
+    homes = [home[0] for address in service.status_addresses if (home := pool_of(address, pools))]
+    is_metallb = any(pool.ref.kind == "IPAddressPool" for pool in homes)
+    reason = "ClearAssignment" if is_metallb else "AddressReleased"
+    note = Note(ref=service.ref, reason=reason, message=f"{shown}: it is no LoadBalancer any more")
+    return Writing(ref=service.ref, status={"loadBalancer": {"ingress": []}}, tell=lambda _before: [note])
 
 
 def _has_lost_its_type(service: Service, classes: Set[str]) -> bool:
@@ -165,9 +185,9 @@ def _brand(decision: Assignment, pool: Pool | None) -> dict[str, str]:
     if pool is None:
         return {}
     if pool.ref.kind == "IPAddressPool":
-        return {"metallb.io/ip-allocated-from-pool": pool.name}
-    kind = {} if pool.announce is Announce.AUTO else {"purelb.io/pool-type": pool.announce.value}
-    return {"purelb.io/allocated-by": "PureLB", "purelb.io/allocated-from": pool.name, **kind}
+        return {POOL_BRAND: pool.name}
+    kind = "" if pool.announce is Announce.AUTO else pool.announce.value
+    return {name: value for name, value in zip(BRANDS, ("PureLB", pool.name, kind), strict=True) if value}
 
 
 def _announcing(
@@ -178,7 +198,7 @@ def _announcing(
     for family in (4, 6):
         held = [h for a in addresses if a.version == family for h in holders.get((key, str(a)), ())]
         if held:
-            found[f"purelb.io/announcing-IPv{family}"] = " ".join(sorted(held))
+            found[ANNOUNCING[family]] = " ".join(sorted(held))
     return found
 
 
@@ -195,13 +215,21 @@ def _from(decision: Assignment) -> str:
     return f"from pool {decision.pool}" if decision.pool else "of a pool that can't be understood; kept"
 
 
-def _mistake(ref: ObjectRef, problems: Sequence[Problem]) -> Note | None:
-    if not problems:
-        return None
+def _tell_configuration(ref: ObjectRef, problems: Sequence[Problem]) -> Tell:
     is_group = ref.kind == "ServiceGroup"
-    message = "; ".join(map(str, problems))
-    reason = "ParseFailed" if is_group else str(problems[0].reason)
-    return Note(ref=ref, reason=reason, message=message, is_warning=True)
+    text = "; ".join(map(str, problems))
+    reason = {"ServiceGroup": "ParseFailed", "LBNodeAgent": "ConfigError"}.get(ref.kind)
+
+    def tell(before: Mapping[str, Any]) -> list[Note]:
+        was = judgment(before, ACCEPTED)
+        if problems and (was is None or was[2] != text):
+            return [Note(ref=ref, reason=reason or str(problems[0].reason), message=text, is_warning=True)]
+        is_right_again = was is not None and was[2] != ""
+        if not problems and (is_right_again or (is_group and not before)):
+            return [Note(ref=ref, reason="Parsed" if is_group else "Accepted", message="in use")]
+        return []
+
+    return tell
 
 
 def _condition(kind: str, *, reason: str, message: str, is_true: bool) -> dict[str, str]:

@@ -7,6 +7,8 @@ from announcer.store.kubernetes.lease import LeaseTiming as LeaseTiming
 from announcer.store.kubernetes.resources import CONFIGURATION as CONFIGURATION
 from announcer.store.kubernetes.resources import FOR_AGENT as FOR_AGENT
 from announcer.store.kubernetes.resources import FOR_ALLOCATOR as FOR_ALLOCATOR
+from announcer.store.kubernetes.resources import FOR_STATUS as FOR_STATUS
+from announcer.store.kubernetes.resources import MIRRORS as MIRRORS
 from announcer.store.kubernetes.resources import Resource as Resource
 from announcer.store.kubernetes.store import KubernetesStore as KubernetesStore
 from announcer.store.kubernetes.store import Meaning as Meaning

@@ -163,8 +163,14 @@ CONFIGURATION: Final = (
     Resource(kind="BFDProfile", group="metallb.io", versions=("v1beta1",), plural="bfdprofiles"),
     Resource(kind="BGPConfiguration", group="bgp.purelb.io", versions=("v1",), plural="configs"),
 )
+MIRRORS: Final = (
+    Resource(kind="ServiceL2Status", group="metallb.io", versions=("v1beta1",), plural="servicel2statuses"),
+    Resource(kind="ServiceBGPStatus", group="metallb.io", versions=("v1beta1",), plural="servicebgpstatuses"),
+)
+"""What the allocator makes for MetalLB's tools."""
 FOR_AGENT: Final = (SERVICES, ENDPOINT_SLICES, NODES, NAMESPACES, NODE_ANNOUNCEMENTS, *CONFIGURATION)
-FOR_ALLOCATOR: Final = (SERVICES, NODES, NAMESPACES, NODE_ANNOUNCEMENTS, *CONFIGURATION)
+FOR_STATUS: Final = (SERVICES, NODES, NAMESPACES, NODE_ANNOUNCEMENTS, *CONFIGURATION)
+FOR_ALLOCATOR: Final = (*FOR_STATUS, *MIRRORS)
 
 
 class Page(msgspec.Struct):

@@ -22,13 +22,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from announcer.core.model import UNKNOWN, IPAddress, ObjectRef, Parsed, Snapshot, Unknown
-from announcer.core.report import Note
+from announcer.core.report import Tell, tell_nothing
 from announcer.log import fields
 from announcer.store import StoreHealth
 from announcer.store.kubernetes.client import ApiError, Client
+from announcer.store.kubernetes.patches import Target
 from announcer.store.kubernetes.resources import Resource
 from announcer.store.kubernetes.watching import Reflector, Timing, is_older
-from announcer.store.kubernetes.writing import Target, Writer
+from announcer.store.kubernetes.writing import Writer
 
 log = logging.getLogger(__name__)
 Identity = tuple[str, str]
@@ -119,7 +120,7 @@ class KubernetesStore:
         self._meaning, self._role, self._clock, self._timing = meaning, role, clock, timing
         self._tables = {resource.kind: _Table(resource=resource) for resource in resources}
         self._reflectors = [Reflector(client, table.resource, self, clock, timing) for table in self._tables.values()]
-        self._writer = Writer(client, role.component, self._target, self._took, role.may_write)
+        self._writer = Writer(client, role.component, self._target, self._took, self._rested, role.may_write)
         self._snapshot: Snapshot | None = None
         self._wake: Callable[[], None] = lambda: None
 
@@ -161,13 +162,18 @@ class KubernetesStore:
         status: Mapping[str, object],
         *,
         annotations: Mapping[str, str] | None = None,
-        note: Note | None = None,
+        labels: Mapping[str, str] | None = None,
+        tell: Tell = tell_nothing,
     ) -> None:
         """Have the status of an object written soon, unless it says so already. The last one given counts.
 
-        `note` becomes an Event once the write has changed a condition or an ingress point.
+        What `tell` says of the status before becomes Events. `labels` are for objects that we make.
         """
-        self._writer.put(ref, status, annotations or {}, note)
+        self._writer.put(ref, status, annotations or {}, labels=labels, tell=tell)
+
+    async def remove(self, ref: ObjectRef) -> None:
+        """Have an object that we made deleted soon; one without our mark is left alone."""
+        self._writer.remove(ref)
 
     async def refresh(self) -> None:
         """Know everything that was written before this call. Raises StoreError."""
@@ -234,14 +240,20 @@ class KubernetesStore:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _put(self, table: _Table, raw: dict[str, Any]) -> None:
-        key, entry = self._read(raw, table)
-        old = table.entries.get(key)
-        if old is not None and is_older(entry.resource_version, old.resource_version):
+    def _put(self, table: _Table, raw: dict[str, Any], *, is_own: bool = False) -> None:
+        """What our own writes change wakes nobody before the last one is out: it is what was decided."""
+        old = table.entries.get(_identity(raw))
+        if old is not None and (_version(raw) == old.resource_version or is_older(_version(raw), old.resource_version)):
             return
+        key, entry = self._read(raw, table)
         table.entries[key] = entry
         if old is None or old.parsed != entry.parsed:
             self._snapshot = None
+            if not is_own:
+                self._wake()
+
+    def _rested(self) -> None:
+        if self._snapshot is None:
             self._wake()
 
     def _read(self, raw: dict[str, Any], table: _Table) -> tuple[Identity, _Entry]:
@@ -299,6 +311,7 @@ class KubernetesStore:
             resource_version=entry.resource_version if entry else "",
             uid=entry.uid if entry else "",
             owner=self._owner(ref),
+            meaning=entry.parsed.value if entry else None,
         )
 
     def _owner(self, ref: ObjectRef) -> Mapping[str, Any] | None:
@@ -313,7 +326,7 @@ class KubernetesStore:
         table, key = self._tables[ref.kind], _identity(raw)
         if key not in table.entries and not is_older(table.seen, _version(raw)):
             return
-        self._put(table, raw)
+        self._put(table, raw, is_own=True)
         if table.is_listing:
             table.listing.written[key] = table.entries[key]
 

@@ -1,103 +1,133 @@
-"""What is written to the API server: statuses by server-side apply, and an Event beside each change of state.
+"""What is written to the API server: one request per object at a time, the last wanted state only, and then Events.
 
-A status is written when it differs from what stands there, one request per object at a time, the last wanted state
-only. Nothing waits for a write. Where two could race (Services), the write names the version that the decision was made
-on, and is dropped on a conflict: the event that caused it leads to a new decision.
+Nothing waits for a write. Services go first; of other objects each is written once a second at most.
+
+| answer | then |
+|---|---|
+| 2xx | done; where the object's schema keeps less than was sent, the same isn't sent again while nobody changes it |
+| 400, 422 | refused for good: the same isn't sent again while nobody changes the object |
+| 404, 410 | gone: the next decision is made on what is there then |
+| 409 | somebody was faster: sent again on the new version while that still means the same |
+| none, 429, 503 | nothing is sent at all for 0.2 to 20 s, or as long as the server asks |
+| every other | the object waits, 0.2 to 20 s; others don't |
 """
 
 import asyncio
+import itertools
 import logging
 import random
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
-from announcer.core.model import ObjectRef
-from announcer.core.report import Note
+from announcer.core.model import MANAGED_BY, MANAGER, ObjectRef
+from announcer.core.report import ANNOTATIONS, Note, Tell, tell_nothing
 from announcer.log import fields
 from announcer.store.kubernetes.client import APPLY, ApiError, Client
-from announcer.store.kubernetes.resources import Decoder, Resource
+from announcer.store.kubernetes.events import Events
+from announcer.store.kubernetes.patches import Target, head, is_written, stamp, status_of, text_of
+from announcer.store.kubernetes.resources import MIRRORS, Decoder
 
 log = logging.getLogger(__name__)
 WORKERS: Final = 24
 WRITE_SECONDS: Final = 5.0
+SPACING_SECONDS: Final = 1.0
+REST_SECONDS: Final = 5.0
 RETRY_FIRST_SECONDS, RETRY_MOST_SECONDS = 0.2, 20.0
-NOTES_MOST: Final = 2000
-OURS: Final = "announcer.io/"
-"""Prefix of the condition types that are ours."""
 RACED: Final = frozenset({"Service"})
-CREATED: Final = frozenset({"NodeAnnouncement"})
+MADE: Final = frozenset({"NodeAnnouncement", *(resource.kind for resource in MIRRORS)})
 """Kinds whose objects we make ourselves; of every other kind, only what is there is written to."""
-DROPPED: Final = frozenset({404, 409, 410})
-"""Gone, or changed by somebody: the next decision is made on what is there then."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where an object is written: `raw` is what stands there, None where there is no such object yet."""
-
-    resource: Resource
-    version: str
-    raw: Mapping[str, Any] | None
-    resource_version: str = ""
-    uid: str = ""
-    owner: Mapping[str, Any] | None = None
-    """An ownerReference for an object that has to be created."""
+RANKS: Final = {"Service": 0, "NodeAnnouncement": 0} | {resource.kind: 2 for resource in MIRRORS}
+GONE, FINAL, AWAY = frozenset({404, 410}), frozenset({400, 422}), frozenset({0, 429, 503})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    status: Mapping[str, Any]
-    annotations: Mapping[str, str]
+    """What an object should say, `is_gone` that there should be none; `meaning` of Target when that was decided."""
+
+    status: Mapping[str, Any] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    is_gone: bool = False
+    tell: Tell = field(default=tell_nothing, compare=False)
+    resource_version: str = field(default="", compare=False)
+    meaning: object = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What was sent, though the object doesn't say it: its schema drops a part, or it was refused for good."""
+
+    wanted: Wanted
     resource_version: str
-    note: Note | None = None
 
 
 @dataclass(slots=True)
 class Writer:
-    """`target` finds an object; `took` is told the server's answer; nothing is sent while `may_write` is false."""
+    """`target` finds an object; `took` is told the server's answer; nothing is sent while `may_write` is false.
+
+    `rested` is called when the last write is out, and every few seconds before.
+    """
 
     client: Client
     component: str
     target: Callable[[ObjectRef], Target | None]
     took: Callable[[ObjectRef, dict[str, Any]], None]
+    rested: Callable[[], None] = lambda: None
     may_write: Callable[[], bool] = lambda: True
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    events: Events = field(init=False)
     _wanted: dict[ObjectRef, Wanted] = field(default_factory=dict)
-    _queue: asyncio.Queue[ObjectRef] = field(default_factory=asyncio.Queue)
-    _busy: set[ObjectRef] = field(default_factory=set)
-    _notes: deque[Note] = field(default_factory=deque)
-    _noted: asyncio.Event = field(default_factory=asyncio.Event)
-    _failures: dict[ObjectRef, str] = field(default_factory=dict)
-    _retry: float = RETRY_FIRST_SECONDS
+    _queue: "asyncio.PriorityQueue[tuple[int, int, ObjectRef]]" = field(default_factory=asyncio.PriorityQueue)
+    _lined: set[ObjectRef] = field(default_factory=set)
+    _busy: dict[ObjectRef, Wanted] = field(default_factory=dict)
+    _settled: dict[ObjectRef, _Settled] = field(default_factory=dict)
+    _failures: dict[ObjectRef, int] = field(default_factory=dict)
+    _complaints: set[tuple[str, int]] = field(default_factory=set)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _away: int = 0
+    _open_at: float = 0.0
+    _rested_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.events = Events(self.client, self.component, self.target, lambda: not self._queue.empty(), self.now)
 
     def put(
-        self, ref: ObjectRef, status: Mapping[str, Any], annotations: Mapping[str, str], note: Note | None = None
+        self,
+        ref: ObjectRef,
+        status: Mapping[str, Any],
+        annotations: Mapping[str, str],
+        *,
+        labels: Mapping[str, str] | None = None,
+        tell: Tell = tell_nothing,
     ) -> None:
-        """Each object is in the queue at most once, so the queue is bounded by the number of objects."""
-        target = self.target(ref)
-        if target is None or (target.raw is None and ref.kind not in CREATED):
+        """Have this written, unless the object says it already."""
+        target = self._there(ref)
+        if target is None:
             return
-        if target.raw is not None and is_written(target.raw, status, annotations):
+        wanted = Wanted(
+            status=status,
+            annotations=annotations,
+            labels=labels or {},
+            tell=tell,
+            resource_version=target.resource_version,
+            meaning=target.meaning,
+        )
+        raw = target.raw
+        if ref not in self._busy and raw is not None and is_written(raw, status, annotations, _written(ref)):
+            self._settled.pop(ref, None)
             self._wanted.pop(ref, None)
             return
-        old = self._wanted.get(ref)
-        self._wanted[ref] = Wanted(
-            status=status, annotations=annotations, resource_version=target.resource_version, note=note
-        )
-        if old is None and ref not in self._busy:
-            self._queue.put_nowait(ref)
+        self._line_up(ref, wanted, target)
 
-    def note(self, note: Note) -> None:
-        """The oldest are lost where nobody can take so many: an Event is a help, not a record."""
-        if len(self._notes) >= NOTES_MOST:
-            self._notes.popleft()
-        self._notes.append(note)
-        self._noted.set()
+    def remove(self, ref: ObjectRef) -> None:
+        """Have an object that carries our mark deleted."""
+        target = self._there(ref)
+        if target is not None and _is_marked(target):
+            self._line_up(ref, Wanted(is_gone=True), target)
 
     def is_idle(self) -> bool:
         return not self._wanted and not self._busy
@@ -106,54 +136,132 @@ class Writer:
         async with asyncio.TaskGroup() as tasks:
             for _ in range(WORKERS):
                 tasks.create_task(self._work())
-            tasks.create_task(self._tell())
+            tasks.create_task(self.events.run())
+
+    # -- the queue: each object is in it at most once, so it is bounded by their number ----------------------------
+
+    def _line_up(self, ref: ObjectRef, wanted: Wanted, target: Target) -> None:
+        if self._settled.get(ref) == _Settled(wanted, target.resource_version) or self._busy.get(ref) == wanted:
+            self._wanted.pop(ref, None)
+            return
+        self._wanted[ref] = wanted
+        if ref not in self._lined:
+            self._lined.add(ref)
+            self._enqueue(ref)
+
+    def _enqueue(self, ref: ObjectRef) -> None:
+        self._queue.put_nowait((RANKS.get(ref.kind, 1), next(self._numbers), ref))
 
     async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            ref = await self._queue.get()
+            *_, ref = await self._queue.get()
             wanted = self._wanted.pop(ref, None)
-            if wanted is None:
-                continue
-            self._busy.add(ref)
-            pause = await self._write(ref, wanted)
-            self._busy.discard(ref)
-            if pause is not None:
-                await asyncio.sleep(pause)
-                self._wanted.setdefault(ref, wanted)
-            if ref in self._wanted:
-                self._queue.put_nowait(ref)
+            pause = 0.0
+            if wanted is not None:
+                await self._opening()
+                self._busy[ref] = wanted
+                pause = await self._turn(ref, wanted)
+                del self._busy[ref]
+                self._rest(loop.time())
+            if pause:
+                loop.call_later(pause, self._next, ref)
+            else:
+                self._next(ref)
 
-    async def _write(self, ref: ObjectRef, wanted: Wanted) -> float | None:
-        """One try; seconds until the next one, None where it is done with."""
-        target = self.target(ref)
-        if target is None or (target.raw is None and ref.kind not in CREATED) or not self.may_write():
-            return None
+    async def _opening(self) -> None:
+        """Wait while nothing is to be sent at all. A failure meanwhile may make it longer."""
+        loop = asyncio.get_running_loop()
+        left = self._open_at - loop.time()
+        if left > 0:
+            await asyncio.sleep(left)
+            await self._opening()
+
+    def _rest(self, now: float) -> None:
+        if self.is_idle() or now > self._rested_at + REST_SECONDS:
+            self._rested_at = now
+            self.rested()
+
+    def _next(self, ref: ObjectRef) -> None:
+        if ref in self._wanted:
+            self._enqueue(ref)
+        else:
+            self._lined.discard(ref)
+
+    # -- one write -------------------------------------------------------------------------------------------------
+
+    async def _turn(self, ref: ObjectRef, wanted: Wanted) -> float:
+        """One try; how long this object then rests."""
+        target = self._there(ref)
+        if target is None or not self.may_write():
+            return 0.0
         try:
-            if target.raw is None and ref.kind in CREATED:
-                await self._apply(ref, target, self._new(ref, target), "")
-            body = self._body(ref, target, wanted)
-            raw = await self._apply(ref, target, body, "status")
+            if wanted.is_gone:
+                await self._delete(ref, target)
+            else:
+                await self._write(ref, target, wanted)
         except ApiError as error:
-            return self._not_written(ref, error)
-        self._retry = RETRY_FIRST_SECONDS
+            return self._failed(ref, target, wanted, error)
+        self._away = 0
         self._failures.pop(ref, None)
-        has_changed = target.raw is None or not is_same_state(target.raw, wanted.status)
-        self.took(ref, raw)
-        if wanted.note is not None and has_changed:
-            self.note(wanted.note)
-        return None
+        self._complaints = {c for c in self._complaints if c[0] != ref.kind}
+        return 0.0 if ref.kind in RACED else SPACING_SECONDS
 
-    def _not_written(self, ref: ObjectRef, error: ApiError) -> float | None:
-        if error.status in DROPPED:
-            return None
-        if self._failures.get(ref) != str(error) and len(self._failures) < NOTES_MOST:
-            self._failures[ref] = str(error)
+    async def _write(self, ref: ObjectRef, target: Target, wanted: Wanted) -> None:
+        if target.raw is None:
+            await self._apply(ref, target, _new(ref, target, wanted), "")
+        raw = await self._apply(ref, target, self._body(ref, target, wanted), "status")
+        notes = wanted.tell(self._before(ref, target))
+        if is_written(raw, wanted.status, wanted.annotations, _written(ref)):
+            self._settled.pop(ref, None)
+        else:
+            self._settled[ref] = _Settled(wanted, str(raw["metadata"].get("resourceVersion") or ""))
+        self.took(ref, raw)
+        self._note(notes)
+
+    def _before(self, ref: ObjectRef, target: Target) -> Mapping[str, Any]:
+        """The status before: what we said last, where the object can't show it."""
+        settled = self._settled.get(ref)
+        return settled.wanted.status if settled is not None else status_of(target.raw)
+
+    def _note(self, notes: Sequence[Note]) -> None:
+        for note in notes:
+            self.events.put(note)
+
+    def _failed(self, ref: ObjectRef, target: Target, wanted: Wanted, error: ApiError) -> float:
+        loop = asyncio.get_running_loop()
+        if error.status in GONE or (error.status == 409 and not self._means_the_same(ref, wanted)):
+            self._failures.pop(ref, None)
+            return 0.0
+        self._complain(ref, error)
+        if error.status in FINAL:
+            self._settled[ref] = _Settled(wanted, target.resource_version)
+            return 0.0
+        self._wanted.setdefault(ref, wanted)
+        if error.status in AWAY:
+            pause = max(_pause(self._away), min(error.retry_after_seconds or 0.0, RETRY_MOST_SECONDS))
+            if self._open_at <= loop.time():  # the first of many that failed together
+                self._away, self._open_at = self._away + 1, loop.time() + pause
+            return 0.0
+        count = self._failures.get(ref, 0)
+        self._failures[ref] = count + 1
+        return _pause(count)
+
+    def _means_the_same(self, ref: ObjectRef, wanted: Wanted) -> bool:
+        target = self._there(ref)
+        return ref.kind in RACED and target is not None and target.meaning == wanted.meaning
+
+    def _complain(self, ref: ObjectRef, error: ApiError) -> None:
+        """Once per kind of object and of error, until that kind is written again."""
+        complaint = (ref.kind, error.status)
+        if error.status != 409 and complaint not in self._complaints:
+            self._complaints.add(complaint)
             log.warning("status not written", extra=fields(object=ref, error=error))
-        if error.status in {400, 422}:  # the same again would be refused again; a new decision is tried
-            return None
-        pause = max(self._retry, min(error.retry_after_seconds or 0.0, RETRY_MOST_SECONDS))
-        self._retry = min(self._retry * 2, RETRY_MOST_SECONDS)
-        return pause * random.uniform(0.75, 1.25)  # noqa: S311 - spreads retries, guards nothing
+
+    def _there(self, ref: ObjectRef) -> Target | None:
+        """Where to write; None where there is nothing to write to."""
+        target = self.target(ref)
+        return None if target is None or (target.raw is None and ref.kind not in MADE) else target
 
     async def _apply(self, ref: ObjectRef, target: Target, body: Mapping[str, Any], subresource: str) -> dict[str, Any]:
         path = target.resource.path(ref, target.version, subresource)
@@ -166,125 +274,42 @@ class Writer:
         except msgspec.DecodeError as error:
             raise ApiError(f"PATCH {path}: answered by something else: {error}") from error
 
+    async def _delete(self, ref: ObjectRef, target: Target) -> None:
+        if target.raw is not None and _is_marked(target):
+            path = target.resource.path(ref, target.version)
+            body = {"preconditions": {"uid": target.uid}}
+            await self.client.request("DELETE", path, body=body, timeout_seconds=WRITE_SECONDS)
+
     def _body(self, ref: ObjectRef, target: Target, wanted: Wanted) -> dict[str, Any]:
-        body = _head(ref, target)
+        body = head(ref, target)
         if ref.kind in RACED:
-            body["metadata"]["resourceVersion"] = wanted.resource_version
+            is_same = target.meaning == wanted.meaning
+            body["metadata"]["resourceVersion"] = target.resource_version if is_same else wanted.resource_version
         if wanted.annotations:
             body["metadata"]["annotations"] = dict(wanted.annotations)
-        body["status"] = stamp(wanted.status, target.raw or {}, _text(self.now()))
+        body["status"] = stamp(wanted.status, target.raw or {}, text_of(self.now()))
         return body
 
-    def _new(self, ref: ObjectRef, target: Target) -> dict[str, Any]:
-        body = _head(ref, target)
-        if target.owner is not None:
-            body["metadata"]["ownerReferences"] = [dict(target.owner)]
-        return body
 
-    async def _tell(self) -> None:
-        """Events go out while no status waits; one that can't be written is lost."""
-        while True:
-            await self._noted.wait()
-            self._noted.clear()
-            while self._notes:
-                if not self._queue.empty():
-                    await asyncio.sleep(0.05)
-                    continue
-                note = self._notes.popleft()
-                try:
-                    await self._create_event(note)
-                except ApiError as error:
-                    log.debug("Event not written", extra=fields(object=note.ref, reason=note.reason, error=error))
-                    await asyncio.sleep(RETRY_FIRST_SECONDS)
-
-    async def _create_event(self, note: Note) -> None:
-        target = self.target(note.ref)
-        if target is None:
-            return
-        namespace, now = note.ref.namespace or "default", self.now()
-        body = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": f"{note.ref.name}.{int(now.timestamp() * 1e9):x}"[-253:], "namespace": namespace},
-            "involvedObject": {
-                "apiVersion": target.resource.api_version(target.version),
-                "kind": note.ref.kind,
-                "namespace": note.ref.namespace,
-                "name": note.ref.name,
-                "uid": target.uid,
-                "resourceVersion": target.resource_version,
-            },
-            "reason": note.reason,
-            "message": note.message[:1024],  # the API's own limit
-            "type": "Warning" if note.is_warning else "Normal",
-            "source": {"component": self.component},
-            "reportingComponent": self.component,
-            "reportingInstance": self.component,
-            "firstTimestamp": _text(now),
-            "lastTimestamp": _text(now),
-            "count": 1,
-        }
-        await self.client.request(
-            "POST", f"/api/v1/namespaces/{namespace}/events", body=body, timeout_seconds=WRITE_SECONDS
-        )
+def _new(ref: ObjectRef, target: Target, wanted: Wanted) -> dict[str, Any]:
+    body = head(ref, target)
+    if wanted.labels:
+        body["metadata"]["labels"] = dict(wanted.labels)
+    if target.owner is not None:
+        body["metadata"]["ownerReferences"] = [dict(target.owner)]
+    return body
 
 
-def is_written(raw: Mapping[str, Any], status: Mapping[str, Any], annotations: Mapping[str, str]) -> bool:
-    """Whether the object says all of this, and no condition of ours beyond it; times are not compared."""
-    have = raw.get("status") or {}
-    known = (raw.get("metadata") or {}).get("annotations") or {}
-    return (
-        is_same_state(raw, status)
-        and all(_is_same(have.get(name), value) for name, value in status.items() if name != "conditions")
-        and all(known.get(name) == value for name, value in annotations.items())
-    )
+def _written(ref: ObjectRef) -> Set[str]:
+    """Annotations that are ours to take away."""
+    return ANNOTATIONS if ref.kind == "Service" else frozenset()
 
 
-def is_same_state(raw: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
-    """Whether conditions and ingress points stay: what an Event would be about."""
-    have = raw.get("status") or {}
-    mine = {c.get("type"): _judgment(c) for c in have.get("conditions") or () if _is_ours(c)}
-    wanted = {c.get("type"): _judgment(c) for c in status.get("conditions") or ()}
-    return mine == wanted and _is_same(have.get("loadBalancer"), status.get("loadBalancer", have.get("loadBalancer")))
+def _is_marked(target: Target) -> bool:
+    labels = ((target.raw or {}).get("metadata") or {}).get("labels") or {}
+    return bool(labels.get(MANAGED_BY) == MANAGER)
 
 
-def stamp(status: Mapping[str, Any], raw: Mapping[str, Any], now: str) -> dict[str, Any]:
-    """The status with what meta/v1 Condition asks for: when each began to be so, and for which generation."""
-    have = {c.get("type"): c for c in (raw.get("status") or {}).get("conditions") or ()}
-    generation = (raw.get("metadata") or {}).get("generation")
-    stamped = []
-    for condition in status.get("conditions") or ():
-        old = have.get(condition["type"], {})
-        is_same = old.get("status") == condition["status"] and old.get("lastTransitionTime")
-        since = old["lastTransitionTime"] if is_same else now
-        extra = {"observedGeneration": generation} if generation is not None else {}
-        stamped.append({**condition, "lastTransitionTime": since, **extra})
-    return {**status, "conditions": stamped} if "conditions" in status else dict(status)
-
-
-def _head(ref: ObjectRef, target: Target) -> dict[str, Any]:
-    metadata = {"name": ref.name} | ({"namespace": ref.namespace} if ref.namespace else {})
-    return {"apiVersion": target.resource.api_version(target.version), "kind": ref.kind, "metadata": metadata}
-
-
-def _is_ours(condition: Mapping[str, Any]) -> bool:
-    return str(condition.get("type", "")).startswith(OURS)
-
-
-def _judgment(condition: Mapping[str, Any]) -> tuple[object, object, object]:
-    return condition.get("status"), condition.get("reason"), condition.get("message") or ""
-
-
-def _is_same(have: object, wanted: object) -> bool:
-    """Empty and missing are the same: the API server leaves empty things out."""
-    if isinstance(wanted, Mapping):
-        known = have if isinstance(have, Mapping) else {}
-        return all(_is_same(known.get(name), value) for name, value in wanted.items()) and bool(wanted or not have)
-    if isinstance(wanted, list) and isinstance(have, list):
-        return len(have) == len(wanted) and all(map(_is_same, have, wanted))
-    return have == wanted or (not isinstance(wanted, (int, float)) and not have and not wanted)
-
-
-def _text(time: datetime) -> str:
-    """RFC 3339 in whole seconds, as meta/v1 Time has it."""
-    return time.isoformat(timespec="seconds").replace("+00:00", "Z")
+def _pause(count: int) -> float:
+    seconds = min(RETRY_FIRST_SECONDS * 2 ** min(count, 10), RETRY_MOST_SECONDS)
+    return float(seconds * random.uniform(0.75, 1.25))  # noqa: S311 - spreads retries, guards nothing

@@ -19,7 +19,7 @@ from typing import Any
 
 from announcer.core.dialects import CLUSTER_SCOPED
 from announcer.core.model import UNKNOWN, ObjectRef, Parsed, Problem, Reason, Snapshot, Unknown
-from announcer.core.report import Note
+from announcer.core.report import Tell, tell_nothing
 from announcer.store import StoreError, StoreHealth
 from announcer.store.manifests.documents import Document
 from announcer.store.manifests.files import STATUS_FOLDER, Look, look
@@ -99,7 +99,8 @@ class ManifestStore:
         status: Mapping[str, object],
         *,
         annotations: Mapping[str, str] | None = None,
-        note: Note | None = None,
+        labels: Mapping[str, str] | None = None,
+        tell: Tell = tell_nothing,
     ) -> None:
         """Replace the status of one object; nothing is written where it is equal. Raises StoreError.
 
@@ -122,6 +123,9 @@ class ManifestStore:
         except OSError as error:
             raise StoreError(f"{self._path(key)} was not written: {error}") from error
         self._statuses[key] = dict(status)
+
+    async def remove(self, ref: ObjectRef) -> None:
+        """Nothing is made here that would have to go."""
 
     def _patience(self) -> float:
         """Seconds until a look is due although nothing happened."""
