@@ -328,7 +328,7 @@ class NodeReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mirror:
-    """A ServiceL2Status or ServiceBGPStatus, for MetalLB's tools. What it says is never an input, only that it is there."""
+    """A ServiceL2Status or ServiceBGPStatus, for MetalLB's tools. What it says is no input, only that it is there."""
 
     ref: ObjectRef
     is_ours: bool = False
