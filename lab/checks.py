@@ -228,7 +228,10 @@ def external_ips(lab: Lab, manifest_set: str) -> Seen:
     missing = [
         f"{name} {shown.get(name)}" for name, given in SERVICES[manifest_set].items() if shown.get(name) != given
     ]
-    return Seen(ok=not missing, text=f"not so: {', '.join(missing)}" if missing else " ".join(shown.values()))
+    return Seen(
+        ok=not missing,
+        text=f"not so: {', '.join(missing)}" if missing else " ".join(shown[name] for name in SERVICES[manifest_set]),
+    )
 
 
 # -- looking from inside a namespace -------------------------------------------------------------------------------
