@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
@@ -65,6 +66,7 @@ class Client:
         # as every Go client: many a cluster's CA lacks what RFC 5280 asks for and Python 3.13 began to look at
         configuration.disable_strict_ssl_verification = True
         await self._load()
+        configuration.proxy = configuration.proxy or _proxy_of(configuration.host)
         try:
             self._rest = RESTClientObject(configuration)
         except OSError as error:  # ssl.SSLError is one
@@ -72,7 +74,8 @@ class Client:
         self._connector = aiohttp.TCPConnector(
             limit=CONNECTIONS, ssl=self._rest.ssl_context, socket_factory=_socket_of_requests
         )
-        configuration.client_session_kwargs = {"connector": self._connector}
+        # trust_env would ask the environment and ~/.netrc again for each request, in two threads
+        configuration.client_session_kwargs = {"connector": self._connector, "trust_env": False}
         return self
 
     async def __aexit__(self, *_error: object) -> None:
@@ -202,6 +205,14 @@ class Client:
                 self._configuration.api_key.get("BearerToken"),
             }:
                 await self._load()
+
+
+def _proxy_of(url: str) -> str | None:
+    """The one that HTTPS_PROXY and NO_PROXY mean for it, as every client takes it."""
+    parts = urlsplit(url)
+    if not parts.hostname or proxy_bypass(parts.hostname):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 def _socket_of_requests(address: Any) -> socket.socket:

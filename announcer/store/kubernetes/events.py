@@ -12,8 +12,8 @@ from typing import Final
 from announcer.core.model import ObjectRef
 from announcer.core.report import Note
 from announcer.log import fields
-from announcer.store.kubernetes.client import ApiError, Client
-from announcer.store.kubernetes.patches import Target, text_of
+from announcer.store.kubernetes.client import ApiError
+from announcer.store.kubernetes.patches import Api, Target, text_of
 
 log = logging.getLogger(__name__)
 NOTES_MOST: Final = 20_000
@@ -28,7 +28,7 @@ MESSAGE_MOST, NAME_MOST = 1024, 200
 class Events:
     """`is_busy` says whether statuses wait: those go first."""
 
-    client: Client
+    client: Api
     component: str
     target: Callable[[ObjectRef], Target | None]
     is_busy: Callable[[], bool]

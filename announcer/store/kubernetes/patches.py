@@ -8,13 +8,29 @@ removed. Status.conditions are a map by type, status.loadBalancer.ingress is one
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from announcer.core.model import ObjectRef
+from announcer.store.kubernetes.client import JSON
 from announcer.store.kubernetes.resources import Resource
 
 OURS: Final = "announcer.io/"
 """Prefix of the condition types that are ours."""
+
+
+class Api(Protocol):
+    """What writing needs of the Client."""
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = JSON,
+        timeout_seconds: float,
+    ) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -249,7 +249,7 @@ class KubernetesStore:
         table.entries[key] = entry
         if old is None or old.parsed != entry.parsed:
             self._snapshot = None
-            if not is_own:
+            if not is_own and not self._writer.is_writing(table.resource.kind, *key):
                 self._wake()
 
     def _rested(self) -> None:

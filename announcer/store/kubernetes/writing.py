@@ -26,9 +26,9 @@ import msgspec
 from announcer.core.model import MANAGED_BY, MANAGER, ObjectRef
 from announcer.core.report import ANNOTATIONS, Note, Tell, tell_nothing
 from announcer.log import fields
-from announcer.store.kubernetes.client import APPLY, ApiError, Client
+from announcer.store.kubernetes.client import APPLY, ApiError
 from announcer.store.kubernetes.events import Events
-from announcer.store.kubernetes.patches import Target, head, is_written, stamp, status_of, text_of
+from announcer.store.kubernetes.patches import Api, Target, head, is_written, stamp, status_of, text_of
 from announcer.store.kubernetes.resources import MIRRORS, Decoder
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Writer:
     `rested` is called when the last write is out, and every few seconds before.
     """
 
-    client: Client
+    client: Api
     component: str
     target: Callable[[ObjectRef], Target | None]
     took: Callable[[ObjectRef, dict[str, Any]], None]
@@ -128,6 +128,10 @@ class Writer:
         target = self._there(ref)
         if target is not None and _is_marked(target):
             self._line_up(ref, Wanted(is_gone=True), target)
+
+    def is_writing(self, kind: str, namespace: str, name: str) -> bool:
+        """Whether what is heard of the object now is most likely our own write, which is told before it is answered."""
+        return bool(self._busy) and ObjectRef(kind=kind, namespace=namespace, name=name) in self._busy
 
     def is_idle(self) -> bool:
         return not self._wanted and not self._busy
