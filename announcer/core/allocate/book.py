@@ -8,65 +8,122 @@ one namespace or allow each other's by name):
 | key | both have the same, from the same family of annotations |
 | ports | none in common; the protocol is part of a port |
 | backend | both policy Cluster, or both Local with the same pods |
+
+Nothing is given back while a Book is in use. So what was found full or in conflict stays so, and is looked at once:
+neither a full pool nor a crowd of sharers makes the next answer dearer.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
-from announcer.core.model import AddressRange, IPAddress, Pool, Service
+from announcer.core.model import AddressRange, Homes, IPAddress, Pool, Reason, Service, ServiceKey
+
+Conflict = tuple[Reason, str]
+
+
+@dataclass(slots=True)
+class _Holding:
+    """One address that Services have: they agree in key and backend, and no two have a port in common."""
+
+    first: Service
+    users: set[ServiceKey] = field(default_factory=set)
+    ports: dict[tuple[str, int], Service] = field(default_factory=dict)
+    parties: dict[tuple[str, frozenset[str]], Service] = field(default_factory=dict)
+    """By namespace and the namespaces it shares with."""
+
+
+@dataclass(slots=True)
+class _Stock:
+    """What is left of a range: nothing below `offset`."""
+
+    range: AddressRange
+    offset: int = 0
+
+
+@dataclass(slots=True)
+class _Search:
+    """Addresses of a sharing key that one kind of Service may have, lowest first; `seen` of the key's are looked at."""
+
+    seen: int = 0
+    fits: list[tuple[int, IPAddress]] = field(default_factory=list)
 
 
 class Book:
-    """Filling a pool is linear: below a range's cursor nothing is free in this computation."""
-
-    def __init__(self, blocked: Iterable[IPAddress]) -> None:
-        self._blocked = frozenset(blocked)
-        self._users: dict[IPAddress, list[Service]] = {}
-        self._by_key: dict[str, set[IPAddress]] = {}
-        self._cursors: dict[AddressRange, int] = {}
+    def __init__(self, homes: Homes, blocked: Iterable[IPAddress]) -> None:
+        self._homes, self._blocked = homes, frozenset(blocked)
+        self._holdings: dict[IPAddress, _Holding] = {}
+        self._by_key: dict[str, list[IPAddress]] = {}
+        self._searches: dict[object, _Search] = {}
+        self._stocks: dict[tuple[str, int], list[_Stock]] = {}
         self._used: dict[AddressRange, int] = {}
 
-    def take(self, address: IPAddress, home: AddressRange, service: Service) -> None:
-        users = self._users.setdefault(address, [])
-        if not users:
-            self._used[home] = self._used.get(home, 0) + 1
-        if all(user.key != service.key for user in users):
-            users.append(service)
-        if service.sharing_key:
-            self._by_key.setdefault(service.sharing_key, set()).add(address)
+    def take(self, address: IPAddress, service: Service) -> None:
+        """There is no conflict."""
+        holding = self._holdings.get(address)
+        if holding is None:
+            holding = self._holdings[address] = _Holding(service)
+            home = self._homes.of(address)
+            if home and home[0].balances_ranges:
+                self._used[home[1]] = self._used.get(home[1], 0) + 1
+            if service.sharing_key:
+                self._by_key.setdefault(service.sharing_key, []).append(address)
+        holding.users.add(service.key)
+        holding.ports |= dict.fromkeys(service.ports, service)
+        holding.parties.setdefault((service.ref.namespace, service.shares_with), service)
 
-    def conflict(self, address: IPAddress, service: Service) -> str:
-        """Why the Service can't have the address; empty where it can, or has it already."""
-        if address in self._blocked:
-            return "a Service that is refused for a mistake has it"
-        others = (user for user in self._users.get(address, ()) if user.key != service.key)
-        return next((why for user in others if (why := _quarrel(user, service))), "")
+    def conflict(self, address: IPAddress, service: Service) -> Conflict | None:
+        """Why the Service can't have the address; None where it can, or has it already."""
+        if address in self._blocked and address not in service.status_addresses:
+            return Reason.ADDRESS_IN_USE, "a Service that is refused for a mistake, or of another class, has it"
+        holding = self._holdings.get(address)
+        return _quarrel(holding, service) if holding and service.key not in holding.users else None
 
     def shared(self, pool: Pool, family: int, service: Service) -> IPAddress | None:
         """The lowest address that others of the same sharing key have and that this one may have too."""
-        known = self._by_key.get(service.sharing_key, ()) if service.sharing_key else ()
-        found = (a for a in known if a.version == family and any(a in r for r in pool.ranges))
-        fits = (a for a in found if not is_avoided(a, pool) and not self.conflict(a, service))
-        return min(fits, key=int, default=None)
+        known = self._by_key.get(service.sharing_key)
+        if known is None:
+            return None
+        kind = (pool.name, family, service.sharing_key, service.ports, service.backend)
+        search = self._searches.setdefault((*kind, service.ref.namespace, service.shares_with), _Search())
+        for address in known[search.seen :]:
+            home = self._homes.of(address) if address.version == family else None
+            if home and home[0] is pool and not is_avoided(address, pool):
+                heappush(search.fits, (int(address), address))
+        search.seen = len(known)
+        while search.fits and self.conflict(search.fits[0][1], service):
+            heappop(search.fits)
+        return search.fits[0][1] if search.fits else None
 
-    def free(self, pool: Pool, ranges: Iterable[AddressRange]) -> tuple[IPAddress, AddressRange] | None:
+    def free(self, pool: Pool, family: int) -> IPAddress | None:
         """The lowest free address of the first range that has one; with balances_ranges, of the least used range."""
-        order = sorted(ranges, key=lambda r: self._used.get(r, 0)) if pool.balances_ranges else ranges
-        for found in order:
-            address = self._lowest(pool, found)
-            if address is not None:
-                return address, found
+        stocks = self._stock(pool, family)
+        while stocks:
+            stock = min(stocks, key=lambda s: self._used.get(s.range, 0)) if pool.balances_ranges else stocks[0]
+            if address := self._lowest(pool, stock):
+                return address
+            stocks.remove(stock)
         return None
 
-    def _lowest(self, pool: Pool, found: AddressRange) -> IPAddress | None:
-        make, offset = type(found.first), self._cursors.get(found, 0)
-        first = int(found.first)
-        while offset < found.size:
-            address = make(first + offset)
-            if address not in self._users and address not in self._blocked and not is_avoided(address, pool):
-                self._cursors[found] = offset  # the caller may not take it after all, so the cursor stays on it
+    def free_of_each(self, pool: Pool, family: int, is_wanted: Callable[[AddressRange], bool]) -> list[IPAddress]:
+        """The lowest free address of every range that is wanted and has one."""
+        wanted = [stock for stock in self._stock(pool, family) if is_wanted(stock.range)]
+        return [address for stock in wanted if (address := self._lowest(pool, stock))]
+
+    def _stock(self, pool: Pool, family: int) -> list[_Stock]:
+        if (pool.name, family) not in self._stocks:
+            found = [_Stock(r) for r in pool.ranges if r.first.version == family]
+            self._stocks[pool.name, family] = found
+        return self._stocks[pool.name, family]
+
+    def _lowest(self, pool: Pool, stock: _Stock) -> IPAddress | None:
+        """The caller may not take it after all, so the offset stays on it."""
+        make, first, size = type(stock.range.first), int(stock.range.first), stock.range.size
+        while stock.offset < size:
+            address = make(first + stock.offset)
+            if address not in self._holdings and address not in self._blocked and not is_avoided(address, pool):
                 return address
-            offset += 1
-        self._cursors[found] = offset
+            stock.offset += 1
         return None
 
 
@@ -75,18 +132,18 @@ def is_avoided(address: IPAddress, pool: Pool) -> bool:
     return pool.avoid_buggy_addresses and address.version == 4 and int(address) & 255 in {0, 255}
 
 
-def _quarrel(user: Service, service: Service) -> str:
-    if not service.sharing_key or user.sharing_key != service.sharing_key:
-        return f"{user.key} has it"
-    if not _may_meet(user, service):
-        return f"{user.key} has it, under the same sharing key but in a namespace that doesn't share with this one"
-    ports = user.ports & service.ports
-    if ports:
-        protocol, port = min(ports)
-        return f"{user.key} shares it and has port {port}/{protocol} already"
-    if user.backend != service.backend:
-        return f"{user.key} shares it, and policy Local needs the same pods behind both"
-    return ""
+def _quarrel(holding: _Holding, service: Service) -> Conflict | None:
+    first = holding.first
+    if not service.sharing_key or first.sharing_key != service.sharing_key:
+        return Reason.ADDRESS_IN_USE, f"{first.key} has it"
+    if stranger := next((user for user in holding.parties.values() if not _may_meet(user, service)), None):
+        text = f"{stranger.key} has it, under the same sharing key but in a namespace that doesn't share with this one"
+        return Reason.SHARING_CONFLICT, text
+    if port := min((port for port in service.ports if port in holding.ports), default=None):
+        return Reason.SHARING_CONFLICT, f"{holding.ports[port].key} shares it and has port {port[1]}/{port[0]} already"
+    if first.backend != service.backend:
+        return Reason.SHARING_CONFLICT, f"{first.key} shares it, and policy Local needs the same pods behind both"
+    return None
 
 
 def _may_meet(user: Service, service: Service) -> bool:

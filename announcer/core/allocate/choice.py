@@ -13,7 +13,7 @@ its namespaces keeps others out, and its own in.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from announcer.core.model import Admission, Fence, Pool, Reason, Service, Snapshot
+from announcer.core.model import Fence, Pool, Reason, Service, Snapshot
 
 LAST = 2**31
 
@@ -30,12 +30,10 @@ class Choice:
     def __init__(self, snapshot: Snapshot) -> None:
         self.pools: Mapping[str, Pool] = {pool.name: pool for pool in snapshot.pools}
         self._labels = {namespace.ref.name: namespace.labels for namespace in snapshot.namespaces}
-        self._groups = [p for p in snapshot.pools if p.admission and p.admission.fence is not Fence.ONE_WAY]
-        self._pinned = sorted(
-            (p for p in snapshot.pools if p.auto_assign and p.admission and p.admission.fence is Fence.ONE_WAY),
-            key=lambda p: (p.admission.priority or LAST if p.admission else LAST, p.name),
-        )
+        self._lost_namespaces = {ref.name for ref in snapshot.refused if ref.kind == "Namespace"}
+        self._limited = sorted((p for p in snapshot.pools if p.admission), key=_priority)
         self._open = [p for p in snapshot.pools if p.auto_assign and not p.admission]
+        self._listing: dict[str, list[Pool]] = {}
 
     def steps(self, service: Service) -> list[list[Pool]] | NoChoice:
         """Lists of pools; one is turned to when those before it have nothing to give."""
@@ -53,7 +51,7 @@ class Choice:
                 )
         if groups:
             return [groups]
-        steps = [[p for p in self._pinned if self.admits(p, service)], self._open]
+        steps = [[p for p in self._pinned_of(service) if self.admits(p, service)], self._open]
         if not any(steps):
             return NoChoice(reason=Reason.NO_POOL, message="no pool assigns addresses to it by itself; name one")
         return steps
@@ -63,8 +61,11 @@ class Choice:
         fences = [p for p in self._groups_of(service) if p.admission and p.admission.fence is Fence.BOTH_WAYS]
         if fences and pool not in fences:
             return False
-        admission = pool.admission
-        return admission is None or admission.fence is Fence.NONE or self._is_on_list(admission, service)
+        return pool.admission is None or pool.admission.fence is Fence.NONE or self._is_on_list(pool, service)
+
+    def may_be_listed(self, pool: Pool, service: Service) -> bool:
+        """Whether the pool's list has the Service, or may have it: of a refused Namespace the labels are not known."""
+        return service.ref.namespace in self._lost_namespaces or self._is_on_list(pool, service)
 
     def _requested(self, service: Service) -> list[list[Pool]] | NoChoice:
         pool = self.pools.get(service.requested_pool)
@@ -78,7 +79,26 @@ class Choice:
         return [[pool]]
 
     def _groups_of(self, service: Service) -> list[Pool]:
-        return [p for p in self._groups if p.admission and self._is_on_list(p.admission, service)]
+        return [p for p in self._listing_of(service) if p.admission and p.admission.fence is not Fence.ONE_WAY]
 
-    def _is_on_list(self, admission: Admission, service: Service) -> bool:
-        return admission.admits(service, self._labels.get(service.ref.namespace, {}))
+    def _pinned_of(self, service: Service) -> list[Pool]:
+        listing = [p for p in self._listing_of(service) if p.admission and p.admission.fence is Fence.ONE_WAY]
+        return [p for p in listing if p.auto_assign]
+
+    def _is_on_list(self, pool: Pool, service: Service) -> bool:
+        admission = pool.admission
+        return admission is not None and pool in self._listing_of(service) and admission.admits_labels(service.labels)
+
+    def _listing_of(self, service: Service) -> list[Pool]:
+        """Pools whose list has the Service's namespace."""
+        name = service.ref.namespace
+        if name not in self._listing:
+            labels = self._labels.get(name, {})
+            self._listing[name] = [
+                p for p in self._limited if p.admission and p.admission.admits_namespace(name, labels)
+            ]
+        return self._listing[name]
+
+
+def _priority(pool: Pool) -> tuple[int, str]:
+    return (pool.admission and pool.admission.priority) or LAST, pool.name

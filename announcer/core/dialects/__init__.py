@@ -14,6 +14,7 @@ from announcer.core.model import (
     ACCEPTED,
     AddressRange,
     EndpointSlice,
+    Homes,
     IPAddress,
     LocalAdvertisement,
     Mirror,
@@ -129,12 +130,15 @@ def _settle_pools(pools: tuple[Pool, ...]) -> tuple[tuple[Pool, ...], set[Proble
     wide most likely mistyped.
     """
     kept: dict[str, Pool] = {}
+    homes = Homes()
     problems: set[Problem] = set()
     for pool in sorted(pools, key=_pool_seniority):
-        quarrels = _quarrels(pool, kept)
+        quarrels = _quarrels(pool, kept, homes)
         problems.update(quarrels)
         if not quarrels:
             kept[pool.name] = pool
+            for found in pool.ranges:
+                homes.add(pool, found)
     return tuple(kept[name] for name in sorted(kept)), problems
 
 
@@ -142,15 +146,18 @@ def _pool_seniority(pool: Pool) -> tuple[bool, str, int, str, ObjectRef]:
     return not pool.is_accepted, pool.created, sum(r.size for r in pool.ranges), pool.name, pool.ref
 
 
-def _quarrels(pool: Pool, kept: Mapping[str, Pool]) -> list[Problem]:
+def _quarrels(pool: Pool, kept: Mapping[str, Pool], homes: Homes) -> list[Problem]:
     found = []
     if pool.name in kept:
         message = f"is the name of {kept[pool.name].ref} too, and pools share one space of names"
         problem = Problem(ref=pool.ref, field="metadata.name", value=pool.name, message=message)
         found.append(replace(problem, remedy="rename one of both", reason=Reason.DUPLICATE_POOL))
-    for i, mine in enumerate(pool.ranges):
-        others = [(pool, r) for r in pool.ranges[:i]] + [(p, r) for p in kept.values() for r in p.ranges]
-        found += [_overlap(pool, mine, other, theirs) for other, theirs in others if mine.overlaps(theirs)]
+    own = Homes()
+    for mine in pool.ranges:
+        within = own.overlapping(mine)
+        found += [_overlap(pool, mine, *home) for home in (*within, *homes.overlapping(mine))]
+        if not within:
+            own.add(pool, mine)
     return found
 
 

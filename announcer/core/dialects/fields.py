@@ -64,11 +64,16 @@ class Fields:
         return value
 
     def choice(self, name: str, choices: Sequence[str], default: str) -> str:
-        value = self.text(name, default)
+        return self._chosen(name, self.text(name, default), choices) or default
+
+    def choices(self, name: str, choices: Sequence[str]) -> list[str]:
+        return [value for text in self.texts(name) if (value := self._chosen(name, text, choices))]
+
+    def _chosen(self, name: str, value: str, choices: Sequence[str]) -> str:
         if value in choices:
             return value
         self.refuse(name, value, f"must be one of {', '.join(choices)}", _did_you_mean(value, choices))
-        return default
+        return ""
 
     def flag(self, name: str, *, default: bool = False) -> bool:
         value = self.get(name)
@@ -89,11 +94,10 @@ class Fields:
 
     def address(self, name: str) -> IPAddress | None:
         value = self.text(name)
-        try:
-            return ip_address(value) if value else None
-        except ValueError:
+        found = read_address(value)
+        if value and found is None:
             self.refuse(name, value, "is not an IP address")
-            return None
+        return found
 
     def mapping(self, name: str) -> "Fields":
         path = f"{self.path}.{name}" if self.path else name
@@ -188,6 +192,13 @@ def narrow_hint(found: AddressRange) -> str:
     bits = 8 if found.first.version == 4 else 64
     meant = type(found.first)((int(found.first) >> bits << bits) | (int(found.last) & ((1 << bits) - 1)))
     return f"did you mean {found.first}-{meant}?" if int(found.first) <= int(meant) < int(found.last) else ""
+
+
+def read_address(text: str) -> IPAddress | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
 
 
 def read_network(text: str) -> IPNetwork | None:

@@ -5,9 +5,8 @@ Fields that are not ours to judge are left alone here: the API server owns them.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from ipaddress import ip_address
 
-from announcer.core.dialects.fields import Fields, read_network
+from announcer.core.dialects.fields import Fields, read_address, read_network
 from announcer.core.model import (
     AddressReport,
     Endpoint,
@@ -27,6 +26,7 @@ from announcer.core.model import (
     TrafficPolicy,
 )
 
+FAMILIES = {"IPv4": 4, "IPv6": 6}
 POOL_ANNOTATIONS = ("purelb.io/service-group", "metallb.io/address-pool", "metallb.universe.tf/address-pool")
 ADDRESS_ANNOTATIONS = ("purelb.io/addresses", "metallb.io/loadBalancerIPs", "metallb.universe.tf/loadBalancerIPs")
 SHARING_ANNOTATIONS = {
@@ -53,20 +53,22 @@ def read_service(top: Fields, ref: ObjectRef, created: str) -> Service:
     ports = spec.mappings("ports")
     ingress = top.mapping("status").mapping("loadBalancer").mappings("ingress")
     policy = TrafficPolicy(spec.choice("externalTrafficPolicy", [p.value for p in TrafficPolicy], "Cluster"))
+    requested = _requested_addresses(annotations, spec)
+    families, family_policy = _families(spec, requested)
     service = Service(
         ref=ref,
         is_load_balancer=spec.text("type", "ClusterIP") == "LoadBalancer",
         load_balancer_class=spec.text("loadBalancerClass"),
-        families=tuple(4 if name == "IPv4" else 6 for name in spec.texts("ipFamilies")),
-        family_policy=IPFamilyPolicy(spec.choice("ipFamilyPolicy", [p.value for p in IPFamilyPolicy], "SingleStack")),
+        families=families,
+        family_policy=family_policy,
         traffic_policy=policy,
         ports=frozenset((p.text("protocol", "TCP"), p.number("port", 0, low=1, high=65535)) for p in ports),
         labels=metadata.labels("labels"),
-        requested_addresses=_requested_addresses(annotations, spec),
-        requested_pool=_one_of(annotations, POOL_ANNOTATIONS),
+        requested_addresses=requested,
+        requested_pool=_requested_pool(annotations, requested),
         sharing_key=_sharing_key(annotations),
         shares_with=frozenset(_words(annotations.text(SHARES_WITH_ANNOTATION))),
-        backend=_backend(spec.labels("selector"), policy),
+        backend=_backend(ref, spec.labels("selector"), policy),
         takes_from_every_range=_multi_pool(annotations),
         status_addresses=tuple(address for item in ingress if (address := item.address("ip"))),
         created=created,
@@ -112,7 +114,9 @@ def read_node(top: Fields, ref: ObjectRef, _created: str) -> Node:
 
 
 def read_namespace(top: Fields, ref: ObjectRef, _created: str) -> Namespace:
-    return Namespace(ref=ref, labels=top.mapping("metadata").labels("labels"))
+    """The API server gives every Namespace the label of its name; a folder of manifests has none."""
+    labels = top.mapping("metadata").labels("labels")
+    return Namespace(ref=ref, labels={"kubernetes.io/metadata.name": ref.name} | labels)
 
 
 def read_node_announcement(top: Fields, ref: ObjectRef, _created: str) -> NodeReport:
@@ -164,22 +168,51 @@ KINDS: dict[tuple[str, str], Callable[[Fields, ObjectRef, str], ModelObject]] = 
 CLUSTER_SCOPED = {"Node", "Namespace", "NodeAnnouncement"}
 
 
+def _families(spec: Fields, requested: tuple[IPAddress, ...]) -> tuple[tuple[int, ...], IPFamilyPolicy]:
+    """What a Service wants, completed as the API server does it: two families without a policy require both.
+
+    clusterIPs count over ipFamilies, since kube-proxy serves no other family; where nothing is stated, requested
+    addresses state it.
+    """
+    cluster = [address for text in spec.texts("clusterIPs") if (address := read_address(text))]
+    stated = [FAMILIES[text] for text in spec.choices("ipFamilies", list(FAMILIES))]
+    found = dict.fromkeys([a.version for a in cluster] or stated or [a.version for a in requested])
+    default = IPFamilyPolicy.REQUIRE_DUAL_STACK if len(found) == 2 else IPFamilyPolicy.SINGLE_STACK
+    policy = IPFamilyPolicy(spec.choice("ipFamilyPolicy", [p.value for p in IPFamilyPolicy], default.value))
+    match policy:
+        case IPFamilyPolicy.SINGLE_STACK:
+            return tuple(found)[:1], policy
+        case IPFamilyPolicy.PREFER_DUAL_STACK if cluster:
+            return tuple(found), policy
+        case _:
+            return tuple(found | dict.fromkeys((4, 6))), policy
+
+
 def _requested_addresses(annotations: Fields, spec: Fields) -> tuple[IPAddress, ...]:
     text = _one_of(annotations, ADDRESS_ANNOTATIONS)
     old = spec.text("loadBalancerIP")
     if text and old:
         spec.refuse("loadBalancerIP", old, "stands beside an annotation that asks for addresses", "remove one of both")
+    where, name = (
+        (annotations, next(filter(annotations.has, ADDRESS_ANNOTATIONS))) if text else (spec, "loadBalancerIP")
+    )
     found: list[IPAddress] = []
     for part in _words(text or old):
-        try:
-            found.append(ip_address(part))
-        except ValueError:
-            annotations.refuse(
-                next((a for a in ADDRESS_ANNOTATIONS if annotations.has(a)), ""), part, "is not an IP address"
-            )
+        address = read_address(part)
+        if address is None:
+            where.refuse(name, part, "is not an IP address")
+        else:
+            found.append(address)
     if len({address.version for address in found}) != len(found):
-        annotations.refuse("", text or old, "asks for two addresses of one family", "give one per family")
+        where.refuse(name, text or old, "asks for two addresses of one family", "give one per family")
     return tuple(found)
+
+
+def _requested_pool(annotations: Fields, requested: tuple[IPAddress, ...]) -> str:
+    """PureLB lets its addresses and loadBalancerIP override its service-group; MetalLB's two annotations must agree."""
+    name = _one_of(annotations, POOL_ANNOTATIONS)
+    is_metallb = any(annotations.has(a) for a in (*POOL_ANNOTATIONS, *ADDRESS_ANNOTATIONS) if a.startswith("metallb"))
+    return name if is_metallb or not requested else ""
 
 
 def _sharing_key(annotations: Fields) -> str:
@@ -189,10 +222,12 @@ def _sharing_key(annotations: Fields) -> str:
     return given[0] if given else ""
 
 
-def _backend(selector: Mapping[str, str], policy: TrafficPolicy) -> str:
+def _backend(ref: ObjectRef, selector: Mapping[str, str], policy: TrafficPolicy) -> str:
+    """Equal for equal pods: those of one selector in one namespace. Without a selector nobody else can have them."""
     if policy is TrafficPolicy.CLUSTER:
         return ""
-    return "Local " + ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
+    pods = ",".join(f"{key}={value}" for key, value in sorted(selector.items())) or f"those of {ref.name}"
+    return f"Local {ref.namespace} {pods}"
 
 
 def _multi_pool(annotations: Fields) -> bool | None:

@@ -6,6 +6,8 @@ first, the singular one last, and the `subnet`/`pool` pair of v1 where the famil
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_interface
 
 from announcer.core.dialects.fields import Fields, range_hint, read_network, read_range
 from announcer.core.model import (
@@ -29,6 +31,7 @@ AGENT = {
     "garpConfig": "announcements follow RFC 5227",
     "addressConfig": "lifetimes are the fence's",
     "interfaces": LATER,
+    "addressGuard": LATER,
 }
 
 
@@ -152,6 +155,8 @@ def _read_pool(item: Fields, family: int | None = None) -> AddressRange | None:
         item.refuse("pool", text, found, range_hint(text))
     if subnet is None or isinstance(found, str):
         return None
+    if "/" in text:  # PureLB gives addresses from the one that is written: 10.0.0.100/24 spares those below
+        found = replace(found, first=ip_interface(text).ip)
     if family and found.first.version != family:
         item.refuse("pool", text, f"is not IPv{family}")
         return None

@@ -16,6 +16,9 @@ from announcer.core.model.basics import (
     ServiceKey,
 )
 
+POOL_KINDS = frozenset({"ServiceGroup", "IPAddressPool", "document"})
+"""Kinds of objects that, refused, may be the pool of any address; a text that can't be read is a `document`."""
+
 
 class Announce(Enum):
     """How a pool's addresses reach the network (design: "Where an address goes")."""
@@ -45,13 +48,6 @@ class AddressRange:
     @property
     def size(self) -> int:
         return int(self.last) - int(self.first) + 1
-
-    def overlaps(self, other: "AddressRange") -> bool:
-        return (
-            other.first.version == self.first.version
-            and int(self.first) <= int(other.last)
-            and int(other.first) <= int(self.last)
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +97,12 @@ class Admission:
     fence: Fence = Fence.ONE_WAY
     is_default: bool = False
 
-    def admits(self, service: "Service", namespace_labels: Mapping[str, str]) -> bool:
-        is_named = service.ref.namespace in self.namespaces
-        is_selected = any(s.selects(namespace_labels) for s in self.namespace_selectors)
+    def admits_namespace(self, name: str, labels: Mapping[str, str]) -> bool:
         is_open = not self.namespaces and not self.namespace_selectors
-        is_wanted = not self.service_selectors or any(s.selects(service.labels) for s in self.service_selectors)
-        return (is_named or is_selected or is_open) and is_wanted
+        return is_open or name in self.namespaces or any(s.selects(labels) for s in self.namespace_selectors)
+
+    def admits_labels(self, labels: Mapping[str, str]) -> bool:
+        return not self.service_selectors or any(s.selects(labels) for s in self.service_selectors)
 
 
 class Operator(StrEnum):
@@ -163,7 +159,7 @@ class IPFamilyPolicy(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A Service. `families` are 4 and 6 in the order of spec.ipFamilies, empty where the object doesn't say."""
+    """A Service. `families` are those it wants addresses of, 4 and 6, the first first; empty where nothing says."""
 
     ref: ObjectRef
     is_load_balancer: bool

@@ -4,26 +4,14 @@ from typing import Any
 
 import pytest
 
-from announcer.core.allocate import Assignment, Decision, Refusal, allocate
 from announcer.core.model import Reason
-from tests.builders import group, ip, metallb, pool, service, snapshot
+from tests.builders import group, ip, metallb, pool, service
+from tests.unit.core.allocating import decide
+from tests.unit.core.allocating import given as addresses
+from tests.unit.core.allocating import why as reason
 
 SMALL = pool("small", "10.113.113.1-10.113.113.2")
 DUAL: dict[str, Any] = {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6", "IPv4"]}
-
-
-def decide(*objects: dict[str, Any]) -> dict[str, Decision]:
-    return {key.removeprefix("test/"): decision for key, decision in allocate(snapshot(*objects)).items()}
-
-
-def addresses(decision: Decision) -> list[str]:
-    assert isinstance(decision, Assignment), decision
-    return [str(address) for address in decision.addresses]
-
-
-def reason(decision: Decision) -> Reason:
-    assert isinstance(decision, Refusal), decision
-    return decision.reason
 
 
 def test_allocate_gives_the_lowest_free_addresses_in_order() -> None:

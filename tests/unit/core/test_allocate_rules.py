@@ -4,36 +4,14 @@ from typing import Any
 
 import pytest
 
-from announcer.core.allocate import Assignment, Decision, Refusal, allocate
+from announcer.core.allocate import Assignment
 from announcer.core.model import Reason
-from tests.builders import Raw, announcement, group, group_v2, ip, namespace, pool, service, snapshot
+from tests.builders import Raw, announcement, group, group_v2, ip, namespace, pool, service
+from tests.unit.core.allocating import decide, given, pool_given, sharing, why
 
 PREFER: dict[str, Any] = {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv4", "IPv6"]}
 REQUIRE: dict[str, Any] = {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv4", "IPv6"]}
 FOUR, SIX = "10.0.0.0/28", "fd00::/120"
-
-
-def decide(*objects: Raw) -> dict[str, Decision]:
-    return {key.partition("/")[2]: decision for key, decision in allocate(snapshot(*objects)).items()}
-
-
-def given(decision: Decision) -> list[str]:
-    assert isinstance(decision, Assignment), decision
-    return [str(address) for address in decision.addresses]
-
-
-def pool_given(decision: Decision) -> str:
-    assert isinstance(decision, Assignment), decision
-    return decision.pool
-
-
-def why(decision: Decision) -> Reason:
-    assert isinstance(decision, Refusal), decision
-    return decision.reason
-
-
-def sharing(name: str, port: int = 80, *, key: str = "k", brand: str = "metallb.io", **rest: Any) -> Raw:
-    return service(name, annotations={f"{brand}/allow-shared-ip": key}, ports=[{"port": port}], **rest)
 
 
 # -- whom a pool is for ----------------------------------------------------------------------------------------------
@@ -283,75 +261,6 @@ def test_avoid_buggy_ips_evicts_holders() -> None:
 def test_replacement_never_takes_what_a_later_service_has() -> None:
     found = decide(pool("p", FOUR), service("a", addresses=["10.9.9.9"]), service("b", addresses=["10.0.0.0"]))
     assert [given(found[name]) for name in "ab"] == [["10.0.0.1"], ["10.0.0.0"]]
-
-
-# -- what PureLB gets wrong (purelb.md §2) -----------------------------------------------------------------------------
-
-
-def test_defect_1_range_inside_another_is_an_overlap() -> None:
-    problems = snapshot(pool("wide", "10.0.0.0/24"), pool("inner", "10.0.0.64/28")).problems
-    assert [problem.ref.name for problem in problems] == ["wide"]  # the smaller one was meant, see dialects
-
-
-def test_defect_2_later_group_does_not_knock_out_the_live_one() -> None:
-    live = pool("live", FOUR) | {"status": {"conditions": [{"type": "announcer.io/Accepted", "status": "True"}]}}
-    found = snapshot(pool("aaa", FOUR), live)
-    assert [p.name for p in found.pools] == ["live"]
-
-
-def test_defect_3_port_conflict_in_a_huge_ipv6_pool_ends() -> None:
-    six: dict[str, Any] = {"ipFamilies": ["IPv6"]}
-    found = decide(pool("p", "fd00::/64"), sharing("a", 80, **six), sharing("b", 80, **six))
-    assert [given(found[name]) for name in "ab"] == [["fd00::"], ["fd00::1"]]
-
-
-def test_defect_4_sizes_of_ipv6_pools_are_right() -> None:
-    (found,) = snapshot(pool("p", "fd00::/64")).pools
-    assert found.ranges[0].size == 2**64
-
-
-def test_defect_5_address_without_brand_is_adopted_and_not_given_again() -> None:
-    found = decide(pool("p", FOUR), service("a"), service("b", addresses=["10.0.0.0"]))
-    assert given(found["b"]) == ["10.0.0.0"]
-    assert given(found["a"]) == ["10.0.0.1"]
-
-
-def test_defect_6_request_that_fails_in_part_takes_nothing() -> None:
-    taken = service("old", addresses=["fd00::1"], ipFamilies=["IPv6"])
-    asked = service("a", annotations={"purelb.io/addresses": "10.0.0.0,fd00::1"}, **REQUIRE)
-    found = decide(pool("p", FOUR, SIX), taken, asked, service("z"))
-    assert why(found["a"]) is Reason.ADDRESS_IN_USE
-    assert given(found["z"]) == ["10.0.0.0"]
-
-
-def test_defect_6_transition_with_requested_addresses_repeats_none() -> None:
-    asked = service("a", annotations={"purelb.io/addresses": "10.0.0.2"}, addresses=["10.0.0.2", "fd00::2"], **PREFER)
-    assert given(decide(pool("p", FOUR, SIX), asked)["a"]) == ["10.0.0.2", "fd00::2"]
-
-
-def test_defect_7_edited_ports_of_sharers_are_checked_again() -> None:
-    have: dict[str, Any] = {"addresses": ["10.0.0.0"]}
-    found = decide(pool("p", FOUR), sharing("a", 80, **have), sharing("b", 80, **have))
-    assert [given(found[name]) for name in "ab"] == [["10.0.0.0"], ["10.0.0.1"]]
-
-
-def test_defect_8_duplicates_that_are_found_at_start_are_settled() -> None:
-    have: dict[str, Any] = {"addresses": ["10.0.0.0"], "annotations": {"purelb.io/allocated-by": "PureLB"}}
-    found = decide(pool("p", FOUR), service("a", **have), service("b", **have))
-    assert [given(found[name]) for name in "ab"] == [["10.0.0.0"], ["10.0.0.1"]]
-
-
-def test_defect_9_other_namespaces_share_a_purelb_key_only_where_both_say_so() -> None:
-    def pair(**more: str) -> list[Decision]:
-        notes = {"purelb.io/allow-shared-ip": "k"} | {f"announcer.io/{k}": v for k, v in more.items()}
-        one = service("a", annotations=notes)
-        two = service("b", namespace="other", annotations=notes, ports=[{"port": 443}])
-        return list(decide(pool("p", FOUR), one, two).values())
-
-    guessed = pair()
-    assert given(guessed[0]) != given(guessed[1])
-    agreed = pair(**{"share-with-namespaces": "test, other"})
-    assert given(agreed[0]) == given(agreed[1])
 
 
 def test_ipv6_pool_of_any_size_is_filled_from_its_start() -> None:
