@@ -236,6 +236,7 @@ def test_release_hands_over_at_once(server: Cluster, tmp_path: Path) -> None:
 def test_lease_that_a_person_deletes_stays_with_its_leader(server: Cluster, tmp_path: Path) -> None:
     async def test(at: Election) -> None:
         first = await at.leader()
+        await stays(lambda: at.leaders() == [first], seconds=0.5)  # the others have seen the Lease
         for _ in range(5):
             path = "/apis/coordination.k8s.io/v1/namespaces/test/leases/leader"
             await at.admin.request("DELETE", path, timeout_seconds=5)
