@@ -211,6 +211,7 @@ def run(source: Open, tmp_path: Path, test: Callable[[Home], Awaitable[None]], *
             async with kube.until_left(home.store.run(home.wake)):
                 await until(lambda: home.services(), what="the first objects")
                 await test(home)
+        await kube.transports_closed()
 
     asyncio.run(within())
 

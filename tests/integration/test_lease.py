@@ -97,6 +97,7 @@ def run(
         async with asyncio.timeout(60), election(server, folder, offsets) as found:
             await test(found)
             assert found.most == 1
+        await kube.transports_closed()
 
     try:
         asyncio.run(within())

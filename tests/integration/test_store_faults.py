@@ -77,6 +77,7 @@ def run(server: Cluster, tmp_path: Path, test: Callable[[Bench], Awaitable[None]
             objects = kube.Objects(admin)
             await objects.put(WEB, API, SHOP)
             await test(Bench(proxy, client, objects, stack))
+        await kube.transports_closed()
 
     try:
         asyncio.run(within())
