@@ -5,6 +5,7 @@ doesn't, the API server takes away, unless somebody else has said it too: so no 
 removed. Status.conditions are a map by type, status.loadBalancer.ingress is one value: an empty list takes it back.
 """
 
+import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from announcer.core.model import ObjectRef
 from announcer.store.kubernetes.client import JSON
 from announcer.store.kubernetes.resources import Resource
 
+UNDECLARED: Final = re.compile(r"\.status(?:\.(\w+))?[^:\s]*: field not declared in schema")
 OURS: Final = "announcer.io/"
 """Prefix of the condition types that are ours."""
 
@@ -75,6 +77,19 @@ def is_written(
         and all(known.get(name) == value for name, value in annotations.items())
         and not (written & known.keys()) - annotations.keys()
     )
+
+
+def undeclared(message: str) -> frozenset[str]:
+    """Fields of a status that a kind's schema doesn't have, as the API server refuses an apply (with a 500).
+
+    That is how a cluster with a peer's own, older definitions answers to our conditions; an update would drop them
+    without a word. `*` is the status as a whole.
+    """
+    return frozenset(found or "*" for found in UNDECLARED.findall(message))
+
+
+def declared(status: Mapping[str, Any], missing: Set[str]) -> dict[str, Any]:
+    return {} if "*" in missing else {name: value for name, value in status.items() if name not in missing}
 
 
 def stamp(status: Mapping[str, Any], raw: Mapping[str, Any], now: str) -> dict[str, Any]:

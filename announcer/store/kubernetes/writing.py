@@ -4,7 +4,8 @@ Nothing waits for a write. Services go first; of other objects each is written o
 
 | answer | then |
 |---|---|
-| 2xx | done; where the object's schema keeps less than was sent, the same isn't sent again while nobody changes it |
+| 2xx | done; where the object keeps less than was sent, the same isn't sent again while nobody changes it |
+| 500, a field is not in the schema | sent again at once, and from then on, without that field |
 | 400, 422 | refused for good: the same isn't sent again while nobody changes the object |
 | 404, 410 | gone: the next decision is made on what is there then |
 | 409 | somebody was faster: sent again on the new version while that still means the same |
@@ -28,7 +29,17 @@ from announcer.core.report import ANNOTATIONS, Note, Tell, tell_nothing
 from announcer.log import fields
 from announcer.store.kubernetes.client import APPLY, ApiError
 from announcer.store.kubernetes.events import Events
-from announcer.store.kubernetes.patches import Api, Target, head, is_written, stamp, status_of, text_of
+from announcer.store.kubernetes.patches import (
+    Api,
+    Target,
+    declared,
+    head,
+    is_written,
+    stamp,
+    status_of,
+    text_of,
+    undeclared,
+)
 from announcer.store.kubernetes.resources import MIRRORS, Decoder
 
 log = logging.getLogger(__name__)
@@ -85,6 +96,7 @@ class Writer:
     _lined: set[ObjectRef] = field(default_factory=set)
     _busy: dict[ObjectRef, Wanted] = field(default_factory=dict)
     _settled: dict[ObjectRef, _Settled] = field(default_factory=dict)
+    _missing: dict[str, Set[str]] = field(default_factory=dict)
     _failures: dict[ObjectRef, int] = field(default_factory=dict)
     _complaints: set[tuple[str, int]] = field(default_factory=set)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -214,7 +226,11 @@ class Writer:
     async def _write(self, ref: ObjectRef, target: Target, wanted: Wanted) -> None:
         if target.raw is None:
             await self._apply(ref, target, _new(ref, target, wanted), "")
-        raw = await self._apply(ref, target, self._body(ref, target, wanted), "status")
+        body = self._body(ref, target, wanted)
+        if wanted.status and not body["status"]:
+            self._settled[ref] = _Settled(wanted, target.resource_version)
+            return
+        raw = await self._apply(ref, target, body, "status")
         notes = wanted.tell(self._before(ref, target))
         if is_written(raw, wanted.status, wanted.annotations, _written(ref)):
             self._settled.pop(ref, None)
@@ -236,6 +252,12 @@ class Writer:
         loop = asyncio.get_running_loop()
         if error.status in GONE or (error.status == 409 and not self._means_the_same(ref, wanted)):
             self._failures.pop(ref, None)
+            return 0.0
+        known = self._missing.get(ref.kind, frozenset())
+        if error.status == 500 and (more := undeclared(str(error)) - known):
+            self._missing[ref.kind] = known | more
+            log.warning("the kind's schema lacks fields", extra=fields(kind=ref.kind, fields=" ".join(sorted(more))))
+            self._wanted.setdefault(ref, wanted)
             return 0.0
         self._complain(ref, error)
         if error.status in FINAL:
@@ -291,7 +313,8 @@ class Writer:
             body["metadata"]["resourceVersion"] = target.resource_version if is_same else wanted.resource_version
         if wanted.annotations:
             body["metadata"]["annotations"] = dict(wanted.annotations)
-        body["status"] = stamp(wanted.status, target.raw or {}, text_of(self.now()))
+        status = declared(wanted.status, self._missing.get(ref.kind, frozenset()))
+        body["status"] = stamp(status, target.raw or {}, text_of(self.now()))
         return body
 
 

@@ -92,6 +92,30 @@ def test_what_is_refused_for_good_is_not_sent_again_before_somebody_changes_it(s
     run(test)
 
 
+def test_field_that_the_schema_lacks_is_left_out_from_then_on() -> None:
+    words = "failed to create typed patch object (a/b; purelb.io/v1, Kind=ServiceGroup): .status.conditions: field not"
+
+    async def test(writer: Writer, api: FakeApi) -> None:
+        lacks = ApiError(f"{words} declared in schema", status=500)
+        api.fails = lambda _method, _path: lacks if "conditions" in api.asked[-1][2]["status"] else None
+        for count in (1, 2, 2):
+            writer.put(POOL, {"allocatedIPv4": count, "conditions": [CONDITION]}, {})
+            await until(writer.is_idle)
+
+    found = [min(body["status"].items()) for body in run(test).writes()]
+    assert found == [("allocatedIPv4", 1), ("allocatedIPv4", 1), ("allocatedIPv4", 2)]
+
+
+def test_kind_that_lacks_all_of_it_is_not_written_to() -> None:
+    async def test(writer: Writer, api: FakeApi) -> None:
+        api.fails = lambda _m, _p: ApiError(".status: field not declared in schema", status=500)
+        for _ in range(2):
+            writer.put(POOL, {"conditions": [CONDITION]}, {})
+            await until(writer.is_idle)
+
+    assert len(run(test).writes()) == 1
+
+
 def test_one_object_that_fails_keeps_no_other_waiting() -> None:
     async def test(writer: Writer, api: FakeApi) -> None:
         api.fails = fails(403, "servicegroups")
