@@ -23,6 +23,7 @@ from announcer.store.manifests import ManifestStore
 
 READ_TIMEOUT = 5.0
 CLUSTER_TIMEOUT = 30.0
+PATIENCE = 3.0
 """Ten thousand Services take seconds to list, and an API server far away longer."""
 
 
@@ -58,14 +59,24 @@ async def _first(store: ManifestStore | KubernetesStore, seconds: float) -> Snap
     try:
         async with asyncio.timeout(seconds):
             while not isinstance(snapshot := store.snapshot(), Snapshot):
-                await changed.wait()
-                changed.clear()
+                await _wait(store, changed)
     except TimeoutError:
         raise StoreError(store.health().message or f"not everything could be read within {seconds:g} s") from None
     finally:
         reading.cancel()
         await asyncio.wait({reading})
     return snapshot
+
+
+async def _wait(store: ManifestStore | KubernetesStore, changed: asyncio.Event) -> None:
+    """For news; where none comes and something is wrong (no right to list, no answer), no longer."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await changed.wait()
+    except TimeoutError:
+        if store.health().message:
+            raise StoreError(store.health().message) from None
+    changed.clear()
 
 
 def _document(found: tuple[Row, ...], snapshot: Snapshot) -> dict[str, object]:

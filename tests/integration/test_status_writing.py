@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from announcer.cli import main
 from announcer.core.desired import announced
 from announcer.core.dialects import assemble, parse
 from announcer.core.model import MANAGED_BY, MANAGER, ObjectRef
@@ -331,6 +332,15 @@ def test_reports_that_change_all_the_time_are_a_write_a_second(server: Cluster) 
         assert get(server, ref)["status"]["errors"] == [str(next(number) - 1)]
 
     run(server, test)
+
+
+def test_announcer_status_reads_a_cluster_with_a_person_s_kubeconfig(
+    server: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service(server, "shown")
+    assert main(["status", "--kubeconfig", str(server.server.kubeconfig("admin")), "-o", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "default/shown" in {row["service"] for row in found["services"]}
 
 
 def test_what_the_schema_refuses_is_sent_once(server: Cluster) -> None:

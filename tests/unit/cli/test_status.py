@@ -1,12 +1,15 @@
 """`announcer status` on a folder: the table, the JSON, and what is said where there is nothing to say."""
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from announcer.cli import main
+from announcer.cli import main, stores
 from tests.builders import Raw, endpoints, group, node, raw, service
+from tests.fakes.store import FakeStore
 
 WEB = service(addresses=["10.113.113.100"])
 
@@ -68,3 +71,55 @@ def test_folder_without_objects_is_an_error(
     code, text = run(capsys, "--manifests", tmp_path)
     assert code == 1
     assert "has no object in it" in text
+
+
+# -- a cluster -------------------------------------------------------------------------------------------------------
+
+
+def cluster(monkeypatch: pytest.MonkeyPatch, *objects: Raw) -> FakeStore:
+    """What `--kubeconfig` leads to."""
+
+    @asynccontextmanager
+    async def nobody(_arguments: object) -> AsyncIterator[None]:
+        yield
+
+    found = FakeStore(*objects)
+    monkeypatch.setattr(stores, "client", nobody)
+    monkeypatch.setattr(stores, "kubernetes", lambda *_: found)
+    monkeypatch.setattr("announcer.cli.status.PATIENCE", 0.05)
+    return found
+
+
+def test_cluster_shows_the_same_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    store = cluster(monkeypatch, node("n1"), group(), WEB, endpoints(), advertised("n1"))
+    code, text = run(capsys, "--kubeconfig", "k")
+    assert code == 0
+    assert text.splitlines()[1].split() == ["test/web", "10.113.113.100", "virtual", "n1", "10.113.113.0/24", "-"]
+    assert store.writes == 0
+
+
+def test_what_a_node_could_not_do_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    held = "store: the API server lists too few of Service; what was there before stays in force"
+    report = raw("announcer.io/v1alpha1", "NodeAnnouncement", "n1", status={"errors": [held]})
+    cluster(monkeypatch, node("n1"), group(), WEB, report)
+    assert f"NODES\n  n1: {held}" in run(capsys, "--kubeconfig", "k")[1]
+    assert json.loads(run(capsys, "--kubeconfig", "k", "-o", "json")[1])["nodes"] == [
+        {"node": "n1", "links": [], "errors": [held]}
+    ]
+
+
+def test_cluster_that_cannot_be_read_is_an_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = cluster(monkeypatch)
+    store.is_synced, store.is_held = False, True
+    code, text = run(capsys, "--kubeconfig", "k")
+    assert (code, text) == (1, "announcer status: held\n")
+
+
+def test_class_that_is_ours_decides_what_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster(monkeypatch, node("n1"), group(), service(pool="none", loadBalancerClass="mine"))
+    assert "NoAddress" in run(capsys, "--kubeconfig", "k")[1]
+    assert "asks for pool 'none'" in run(capsys, "--kubeconfig", "k", "--load-balancer-class", "mine")[1]

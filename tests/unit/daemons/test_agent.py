@@ -231,3 +231,29 @@ def test_agent_says_good_bye_by_widening_the_fence() -> None:
         assert last == PutAddresses(ifname=IfName("eth0"), addresses=(LOCAL,), valid_seconds=300)
 
     run(test)
+
+
+def test_agent_tells_what_it_begins_to_announce_once() -> None:
+    async def test() -> None:
+        async with rig() as found:
+            await until(lambda: len(found.store.notes) >= 2)
+            await found.passes(3)
+            assert {(n.ref.name, n.reason) for n in found.store.notes} == {
+                ("here", "AnnouncingLocal"),
+                ("web", "AnnouncingNonLocal"),
+            }
+            assert len(found.store.notes) == 2
+
+    run(test)
+
+
+def test_agent_says_that_the_store_is_held() -> None:
+    async def test() -> None:
+        async with rig() as found:
+            found.store.is_held = True
+            found.store.tell()
+            await until(
+                lambda: "store: held" in found.store.statuses.get(("NodeAnnouncement", "", "n1"), {}).get("errors", ())
+            )
+
+    run(test)

@@ -6,14 +6,15 @@ from typing import Any
 
 from announcer.daemons.allocator import Allocator, Alone
 from announcer.daemons.loop import Rhythm
-from tests.builders import group, service
+from tests.builders import Raw, group, pool, raw, service
 from tests.fakes.store import FakeStore
 from tests.waiting import stays, until
 
 
-def run(store: FakeStore, test: Callable[[], Awaitable[None]]) -> None:
+def run(store: FakeStore, test: Callable[[], Awaitable[None]], *, mirrors_in: str | None = None) -> None:
     async def inside() -> None:
-        running = asyncio.ensure_future(Allocator(store, Alone(), rhythm=Rhythm(retry_first=0.01)).run())
+        allocator = Allocator(store, Alone(), rhythm=Rhythm(retry_first=0.01), mirrors_in=mirrors_in)
+        running = asyncio.ensure_future(allocator.run())
         await test()
         running.cancel()
         await asyncio.wait({running})
@@ -75,5 +76,48 @@ def test_disk_that_is_full_is_tried_again() -> None:
         await stays(lambda: address(store, "a") == [], seconds=0.05)
         store.is_writable = True
         await until(lambda: address(store, "a"))
+
+    run(store, test)
+
+
+def holding(reason: str) -> Raw:
+    one = {"services": ["test/a 10.0.0.0"], "mode": "local", "link": "eth0", "reason": reason}
+    return raw("announcer.io/v1alpha1", "NodeAnnouncement", "n1", status={"addresses": [one]})
+
+
+def mirrors(store: FakeStore) -> list[str]:
+    return [namespace for kind, namespace, _ in store.objects if kind == "ServiceL2Status"]
+
+
+def test_status_object_for_metallb_s_tools_comes_and_goes_with_the_holder() -> None:
+    store = FakeStore(pool("m", "10.0.0.0/24"), service("a"), holding("Holding"))
+
+    async def test() -> None:
+        await until(lambda: mirrors(store) == ["announcer-system"])
+        store.put(holding("Claiming"))
+        await until(lambda: mirrors(store) == [])
+
+    run(store, test, mirrors_in="announcer-system")
+
+
+def test_status_objects_for_metallb_s_tools_can_be_switched_off() -> None:
+    store = FakeStore(pool("m", "10.0.0.0/24"), service("a"), holding("Holding"))
+
+    async def test() -> None:
+        await until(lambda: address(store, "a"))
+        await stays(lambda: mirrors(store) == [], seconds=0.05)
+
+    run(store, test)
+
+
+def test_event_is_told_once_per_change() -> None:
+    store = FakeStore(group(), service("a"))
+
+    async def test() -> None:
+        await until(lambda: len(store.notes) == 2)
+        for _ in range(3):
+            store.tell()
+        await stays(lambda: {n.reason for n in store.notes} == {"AddressAssigned", "Parsed"}, seconds=0.05)
+        assert len(store.notes) == 2
 
     run(store, test)
