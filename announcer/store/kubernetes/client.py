@@ -65,6 +65,7 @@ class Client:
         configuration = self._configuration
         # as every Go client: many a cluster's CA lacks what RFC 5280 asks for and Python 3.13 began to look at
         configuration.disable_strict_ssl_verification = True
+        configuration.host = ""  # not localhost, where the file names no server
         await self._load()
         configuration.proxy = configuration.proxy or _proxy_of(configuration.host)
         try:
@@ -177,7 +178,9 @@ class Client:
         except KeyError as error:
             raise ApiError(f"{self._whence()} can't be used: {error} is missing") from error
         except (ConfigException, OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-            raise ApiError(f"{self._whence()} can't be used: {error}") from error
+            raise ApiError(f"{self._whence()} can't be used: {' '.join(str(error).split())}") from error
+        if not self._configuration.host:
+            raise ApiError(f"{self._whence()} can't be used: its cluster has no server")
 
     def _load_account(self) -> None:
         files = {"token_filename": str(self._account / "token"), "cert_filename": str(self._account / "ca.crt")}

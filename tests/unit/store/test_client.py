@@ -138,7 +138,7 @@ def test_pod_without_a_service_account_says_so(tmp_path: Path, monkeypatch: pyte
 def certificate(folder: Path) -> ssl.SSLContext:
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     names = ["-days", "1", "-subj", "/CN=api", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", folder / "key", "-out", folder / "ca.crt"]
+    files = ["-keyout", str(folder / "key"), "-out", str(folder / "ca.crt")]
     subprocess.run([*made, *names, *files], check=True, capture_output=True, timeout=10)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "ca.crt", folder / "key")
