@@ -54,7 +54,7 @@ async def agent(arguments: argparse.Namespace) -> int:
             clock=time.monotonic,
             classes=stores.classes(arguments),
         )
-        await run_until_told(daemon.run, daemon.farewell, store.release)
+        await run_until_told(daemon.run, daemon.farewell, daemon.release)
     return 0
 
 

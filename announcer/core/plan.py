@@ -160,6 +160,17 @@ def _retire(desired: Desired, kernel: ObservedKernel, drawn: set[IPNetwork], pac
     return retire + [RemoveRoute(route=r) for r in sorted(unused, key=_route_order) if r not in held]
 
 
+def is_drastic(desired: Desired, kernel: ObservedKernel) -> bool:
+    """Whether over half of the addresses that this node holds for good would go: more than a first look may decide.
+
+    A process that has just started knows nothing of what was before but this, so an API server that was restored from
+    an empty backup, or a folder that isn't all there, would otherwise black-hole the node.
+    """
+    have = {a.address for a in kernel.addresses if a.is_ours and a.valid_seconds is None}
+    lost = have - desired.addresses - desired.keep
+    return 2 * len(lost) > len(have)
+
+
 def _sorted(addresses: Iterable[IPAddress]) -> tuple[IPAddress, ...]:
     return tuple(sorted(addresses, key=lambda a: (a.version, int(a))))
 

@@ -31,7 +31,7 @@ from announcer.core.model import (
     Unknown,
     WithdrawRoutes,
 )
-from announcer.core.plan import Pace, plan
+from announcer.core.plan import Pace, is_drastic, plan
 from announcer.core.report import node_status, node_tell
 from announcer.daemons.edges import Kernel, Sidecar, Store, Wire
 from announcer.daemons.loop import Loop, Rhythm
@@ -61,10 +61,14 @@ class Agent:
     rhythm: Rhythm = Rhythm()
     loop: Loop = field(init=False)
     _failed: dict[str, str] = field(default_factory=dict)
+    doubt_seconds: float = 30.0
+    """For how long a first look that would take over half of what this node has down is not believed."""
     _is_synced: bool = False
+    _is_trusted: bool = False
+    _doubts_since: float | None = None
 
     def __post_init__(self) -> None:
-        self.loop = Loop(self.one_pass, (KernelError,), self._no_pass, self.rhythm)
+        self.loop = Loop(self.one_pass, (KernelError, StoreError), self._no_pass, self.rhythm)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -82,21 +86,52 @@ class Agent:
         kernel = await self.kernel.read()
         self._look(kernel)
         snapshot = self.store.snapshot()
-        wanted: Desired | Unknown = UNKNOWN
-        if isinstance(snapshot, Snapshot):
-            if not self._is_synced:
-                log.info("the store is known", extra=fields(services=len(snapshot.services)))
-            self._is_synced = True
-            # In a thread: with thousands of Services it takes longer than a fail-over may.
-            wanted = await asyncio.to_thread(desired, snapshot, self.node, kernel, classes=self.classes)
+        wanted = await self._decide(snapshot, kernel)
         if isinstance(snapshot, Unknown) or isinstance(wanted, Unknown):
             log.debug("nothing is changed, nothing is reported: what this node should have is not known")
             return None
+        if not self._is_trusted and (pause := await self._doubt(wanted, kernel)) is not None:
+            return pause
         self._judge(wanted)
         todo = plan(wanted, kernel, self.sidecar.observed(), self.clock(), self.pace)
         self._note(await self._apply(todo.actions))
         await self._report(wanted, kernel, snapshot)
         return todo.again_in if not self._failed else min(todo.again_in or 1.0, 1.0)
+
+    async def _decide(self, snapshot: Snapshot | Unknown, kernel: ObservedKernel) -> Desired | Unknown:
+        if isinstance(snapshot, Unknown):
+            return UNKNOWN
+        if not self._is_synced:
+            log.info("the store is known", extra=fields(services=len(snapshot.services)))
+        self._is_synced = True
+        # In a thread: with thousands of Services it takes longer than a fail-over may.
+        return await asyncio.to_thread(desired, snapshot, self.node, kernel, classes=self.classes)
+
+    async def _doubt(self, wanted: Desired, kernel: ObservedKernel) -> float | None:
+        """Seconds until the first look after a start is believed, None once it is; before, all is read again."""
+        now = self.clock()
+        if not is_drastic(wanted, kernel):
+            self._is_trusted = True
+            return None
+        if self._doubts_since is None:
+            self._doubts_since = now
+            log.error(
+                "over half of this node's addresses would go: not before a second look agrees",
+                extra=fields(seconds=self.doubt_seconds),
+            )
+        left = self._doubts_since + self.doubt_seconds - now
+        if left > 0:
+            return left
+        await self.store.refresh()
+        self._is_trusted = True
+        self.loop.wake()
+        return self.rhythm.retry_first
+
+    def release(self) -> None:
+        """SIGHUP: a person knows that what is gone is really gone."""
+        self._is_trusted = True
+        self.store.release()
+        self.loop.wake()
 
     def _look(self, kernel: ObservedKernel) -> None:
         links = describe_links(kernel)
@@ -160,7 +195,7 @@ class Agent:
             log.warning("status not written", extra=fields(error=error))
 
     def _no_pass(self, error: Exception) -> None:
-        log.warning("no pass: the kernel could not be read", extra=fields(error=error))
+        log.warning("no pass: what it needs could not be read", extra=fields(error=error))
 
 
 def _brief(action: Action) -> str:

@@ -24,7 +24,7 @@ class FakeStore:
         self.statuses: dict[Key, Mapping[str, Any]] = {}
         self.annotations: dict[Key, Mapping[str, str]] = {}
         self.notes: list[Note] = []
-        self.writes = self.refreshes = 0
+        self.writes = self.refreshes = self.releases = 0
         self.is_synced = self.is_writable = True
         self.is_held = False
         self._wakes: list[Callable[[], None]] = []
@@ -53,6 +53,9 @@ class FakeStore:
         self._wakes.append(wake)
         wake()
         await asyncio.Event().wait()
+
+    def release(self) -> None:
+        self.releases += 1
 
     async def refresh(self) -> None:
         self.refreshes += 1

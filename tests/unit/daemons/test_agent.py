@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -12,8 +12,10 @@ from announcer.core.model import (
     AdvertiseRoutes,
     Heard,
     IfName,
+    LinkAddress,
     NodeName,
     PutAddresses,
+    Scope,
     SendAnnouncement,
     Unknown,
     WithdrawRoutes,
@@ -49,8 +51,9 @@ CLUSTER = (
 class Rig:
     """An agent of node n1 with everything around it in memory."""
 
-    def __init__(self, *objects: Raw) -> None:
-        self.store, self.kernel, self.wire = FakeStore(*objects), FakeKernel(kernel()), FakeWire()
+    def __init__(self, *objects: Raw, addresses: Iterable[LinkAddress] = ()) -> None:
+        seen = kernel(addresses=addresses)
+        self.store, self.kernel, self.wire = FakeStore(*objects), FakeKernel(seen), FakeWire()
         self.sidecar = FakeSidecar(lambda: self.agent.loop.wake(), time.monotonic)
         owner = Owner(self.kernel, self.wire, time.monotonic, TIMING, lambda: self.agent.loop.wake())
         self.agent = Agent(
@@ -89,8 +92,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(*objects: Raw) -> AsyncIterator[Rig]:
-    made = Rig(*(objects or CLUSTER))
+async def rig(*objects: Raw, addresses: Iterable[LinkAddress] = (), doubt_seconds: float = 30.0) -> AsyncIterator[Rig]:
+    made = Rig(*(objects or CLUSTER), addresses=addresses)
+    made.agent.doubt_seconds = doubt_seconds
     running = asyncio.ensure_future(made.agent.run())
     try:
         yield made
@@ -255,5 +259,43 @@ def test_agent_says_that_the_store_is_held() -> None:
             await until(
                 lambda: "store: held" in found.store.statuses.get(("NodeAnnouncement", "", "n1"), {}).get("errors", ())
             )
+
+    run(test)
+
+
+def earlier() -> list[LinkAddress]:
+    """What an earlier life of the agent left on the node; on eth1, as kube-lb0 is not there yet in the fake."""
+    return [
+        LinkAddress(ifname=IfName("eth1"), address=ip(f"10.113.113.{n}"), prefixlen=32, scope=Scope.LINK, protocol=201)
+        for n in (7, 8, 9)
+    ]
+
+
+def test_agent_that_starts_believes_no_store_that_takes_almost_everything_away() -> None:
+    async def test() -> None:
+        async with rig(node("n1"), addresses=earlier()) as found:
+            await found.passes(3)
+            assert {a.valid_seconds for a in found.kernel.seen.addresses if a.ifname == "eth1"} == {None}
+            assert found.store.refreshes == 0
+
+    run(test)
+
+
+def test_agent_believes_it_once_a_second_look_agrees() -> None:
+    async def test() -> None:
+        async with rig(node("n1"), addresses=earlier(), doubt_seconds=0.05) as found:
+            await until(lambda: all(a.valid_seconds for a in found.kernel.seen.addresses if a.ifname == "eth1"))
+            assert found.store.refreshes == 1
+
+    run(test)
+
+
+def test_agent_believes_it_when_a_person_says_so() -> None:
+    async def test() -> None:
+        async with rig(node("n1"), addresses=earlier()) as found:
+            await found.passes(2)
+            found.agent.release()
+            await until(lambda: all(a.valid_seconds for a in found.kernel.seen.addresses if a.ifname == "eth1"))
+            assert found.store.releases == 1
 
     run(test)
