@@ -12,6 +12,7 @@ from announcer.core.model import (
     AdvertiseRoutes,
     Heard,
     IfName,
+    Link,
     LinkAddress,
     NodeName,
     PutAddresses,
@@ -53,6 +54,9 @@ class Rig:
 
     def __init__(self, *objects: Raw, addresses: Iterable[LinkAddress] = ()) -> None:
         seen = kernel(addresses=addresses)
+        if addresses:
+            link = Link(ifname=IfName("kube-lb0"), ifindex=9, lladdr="", is_ethernet=False)
+            seen = replace(seen, links=(*seen.links, link))
         self.store, self.kernel, self.wire = FakeStore(*objects), FakeKernel(seen), FakeWire()
         self.sidecar = FakeSidecar(lambda: self.agent.loop.wake(), time.monotonic)
         owner = Owner(self.kernel, self.wire, time.monotonic, TIMING, lambda: self.agent.loop.wake())
@@ -264,9 +268,11 @@ def test_agent_says_that_the_store_is_held() -> None:
 
 
 def earlier() -> list[LinkAddress]:
-    """What an earlier life of the agent left on the node; on eth1, as kube-lb0 is not there yet in the fake."""
+    """What an earlier life of the agent left on the node."""
     return [
-        LinkAddress(ifname=IfName("eth1"), address=ip(f"10.113.113.{n}"), prefixlen=32, scope=Scope.LINK, protocol=201)
+        LinkAddress(
+            ifname=IfName("kube-lb0"), address=ip(f"10.113.113.{n}"), prefixlen=32, scope=Scope.LINK, protocol=201
+        )
         for n in (7, 8, 9)
     ]
 
@@ -275,7 +281,7 @@ def test_agent_that_starts_believes_no_store_that_takes_almost_everything_away()
     async def test() -> None:
         async with rig(node("n1"), addresses=earlier()) as found:
             await found.passes(3)
-            assert {a.valid_seconds for a in found.kernel.seen.addresses if a.ifname == "eth1"} == {None}
+            assert {a.valid_seconds for a in found.kernel.seen.addresses if a.ifname == "kube-lb0"} == {None}
             assert found.store.refreshes == 0
 
     run(test)
@@ -284,7 +290,7 @@ def test_agent_that_starts_believes_no_store_that_takes_almost_everything_away()
 def test_agent_believes_it_once_a_second_look_agrees() -> None:
     async def test() -> None:
         async with rig(node("n1"), addresses=earlier(), doubt_seconds=0.05) as found:
-            await until(lambda: all(a.valid_seconds for a in found.kernel.seen.addresses if a.ifname == "eth1"))
+            await until(lambda: all(a.valid_seconds for a in found.kernel.seen.addresses if a.ifname == "kube-lb0"))
             assert found.store.refreshes == 1
 
     run(test)
@@ -295,7 +301,7 @@ def test_agent_believes_it_when_a_person_says_so() -> None:
         async with rig(node("n1"), addresses=earlier()) as found:
             await found.passes(2)
             found.agent.release()
-            await until(lambda: all(a.valid_seconds for a in found.kernel.seen.addresses if a.ifname == "eth1"))
+            await until(lambda: all(a.valid_seconds for a in found.kernel.seen.addresses if a.ifname == "kube-lb0"))
             assert found.store.releases == 1
 
     run(test)
