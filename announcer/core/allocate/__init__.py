@@ -177,8 +177,9 @@ class _Allocation:
 
     def _missing(self, service: Service, pool: Pool, family: int, have: _Addresses) -> list[IPAddress]:
         if takes_all(service, pool):
-            is_wanted = lambda r: self._is_usable(pool, r) and not any(a in r for a in have)  # noqa: E731
-            return self.book.free_of_each(pool, family, is_wanted)
+            wanted = [r for r in pool.ranges if r.first.version == family and self._is_usable(pool, r)]
+            empty = (r for r in wanted if not any(a in r for a in have))
+            return [address for r in empty if (address := self.book.free_of(pool, r))]
         if has_family(have, family):
             return []
         found = self.book.shared(pool, family, service) or self.book.free(pool, family)

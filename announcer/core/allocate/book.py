@@ -13,7 +13,7 @@ Nothing is given back while a Book is in use. So what was found full or in confl
 neither a full pool nor a crowd of sharers makes the next answer dearer.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -35,10 +35,11 @@ class _Holding:
 
 @dataclass(slots=True)
 class _Stock:
-    """What is left of a range: nothing below `offset`."""
+    """What is left of a range: nothing below `offset`. `users` are counted where the pool balances its ranges."""
 
     range: AddressRange
     offset: int = 0
+    users: int = 0
 
 
 @dataclass(slots=True)
@@ -55,8 +56,9 @@ class Book:
         self._holdings: dict[IPAddress, _Holding] = {}
         self._by_key: dict[str, list[IPAddress]] = {}
         self._searches: dict[object, _Search] = {}
+        self._by_range: dict[AddressRange, _Stock] = {}
         self._stocks: dict[tuple[str, int], list[_Stock]] = {}
-        self._used: dict[AddressRange, int] = {}
+        """Of a pool and family: those that may have something left, in their order."""
 
     def take(self, address: IPAddress, service: Service) -> None:
         """There is no conflict."""
@@ -65,7 +67,7 @@ class Book:
             holding = self._holdings[address] = _Holding(service)
             home = self._homes.of(address)
             if home and home[0].balances_ranges:
-                self._used[home[1]] = self._used.get(home[1], 0) + 1
+                self._stock(home[1]).users += 1
             if service.sharing_key:
                 self._by_key.setdefault(service.sharing_key, []).append(address)
         holding.users.add(service.key)
@@ -97,24 +99,21 @@ class Book:
 
     def free(self, pool: Pool, family: int) -> IPAddress | None:
         """The lowest free address of the first range that has one; with balances_ranges, of the least used range."""
-        stocks = self._stock(pool, family)
+        if (pool.name, family) not in self._stocks:
+            self._stocks[pool.name, family] = [self._stock(r) for r in pool.ranges if r.first.version == family]
+        stocks = self._stocks[pool.name, family]
         while stocks:
-            stock = min(stocks, key=lambda s: self._used.get(s.range, 0)) if pool.balances_ranges else stocks[0]
+            stock = min(stocks, key=lambda s: s.users) if pool.balances_ranges else stocks[0]
             if address := self._lowest(pool, stock):
                 return address
             stocks.remove(stock)
         return None
 
-    def free_of_each(self, pool: Pool, family: int, is_wanted: Callable[[AddressRange], bool]) -> list[IPAddress]:
-        """The lowest free address of every range that is wanted and has one."""
-        wanted = [stock for stock in self._stock(pool, family) if is_wanted(stock.range)]
-        return [address for stock in wanted if (address := self._lowest(pool, stock))]
+    def free_of(self, pool: Pool, found: AddressRange) -> IPAddress | None:
+        return self._lowest(pool, self._stock(found))
 
-    def _stock(self, pool: Pool, family: int) -> list[_Stock]:
-        if (pool.name, family) not in self._stocks:
-            found = [_Stock(r) for r in pool.ranges if r.first.version == family]
-            self._stocks[pool.name, family] = found
-        return self._stocks[pool.name, family]
+    def _stock(self, found: AddressRange) -> _Stock:
+        return self._by_range.setdefault(found, _Stock(found))
 
     def _lowest(self, pool: Pool, stock: _Stock) -> IPAddress | None:
         """The caller may not take it after all, so the offset stays on it."""

@@ -13,15 +13,26 @@ its namespaces keeps others out, and its own in.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from announcer.core.model import Fence, Pool, Reason, Service, Snapshot
+from announcer.core.model import Admission, Fence, Pool, Reason, Service, Snapshot
 
 LAST = 2**31
+_Limited = tuple[Pool, Admission]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoChoice:
     reason: Reason
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Namespace:
+    """What the pools' lists say of one namespace; pools in the order of priority and name."""
+
+    listing: frozenset[str]
+    groups: list[Pool]
+    fences: frozenset[str]
+    pinned: list[Pool]
 
 
 class Choice:
@@ -31,19 +42,26 @@ class Choice:
         self.pools: Mapping[str, Pool] = {pool.name: pool for pool in snapshot.pools}
         self._labels = {namespace.ref.name: namespace.labels for namespace in snapshot.namespaces}
         self._lost_namespaces = {ref.name for ref in snapshot.refused if ref.kind == "Namespace"}
-        self._limited = sorted((p for p in snapshot.pools if p.admission), key=_priority)
+        self._naming: dict[str, list[_Limited]] = {}
+        self._selecting: list[_Limited] = []
+        for pool, admission in ((p, p.admission) for p in snapshot.pools if p.admission):
+            for name in admission.namespaces:
+                self._naming.setdefault(name, []).append((pool, admission))
+            if admission.namespace_selectors or not admission.namespaces:
+                self._selecting.append((pool, admission))
         self._open = [p for p in snapshot.pools if p.auto_assign and not p.admission]
-        self._listing: dict[str, list[Pool]] = {}
+        self._namespaces: dict[str, _Namespace] = {}
 
     def steps(self, service: Service) -> list[list[Pool]] | NoChoice:
         """Lists of pools; one is turned to when those before it have nothing to give."""
         if service.requested_pool:
             return self._requested(service)
-        groups = self._groups_of(service)
+        here = self._namespace(service)
+        groups = here.groups
         if len(groups) > 1:
             groups = [p for p in groups if p.admission and p.admission.is_default]
             if len(groups) != 1:
-                names = ", ".join(p.name for p in self._groups_of(service))
+                names = ", ".join(p.name for p in here.groups)
                 return NoChoice(
                     reason=Reason.AMBIGUOUS_POOL,
                     message=f"namespace {service.ref.namespace} is served by {names}: "
@@ -51,15 +69,15 @@ class Choice:
                 )
         if groups:
             return [groups]
-        steps = [[p for p in self._pinned_of(service) if self.admits(p, service)], self._open]
+        steps = [[p for p in here.pinned if self.admits(p, service)], self._open]
         if not any(steps):
             return NoChoice(reason=Reason.NO_POOL, message="no pool assigns addresses to it by itself; name one")
         return steps
 
     def admits(self, pool: Pool, service: Service) -> bool:
         """Whether the Service may have addresses of the pool at all."""
-        fences = [p for p in self._groups_of(service) if p.admission and p.admission.fence is Fence.BOTH_WAYS]
-        if fences and pool not in fences:
+        fences = self._namespace(service).fences
+        if fences and pool.name not in fences:
             return False
         return pool.admission is None or pool.admission.fence is Fence.NONE or self._is_on_list(pool, service)
 
@@ -78,27 +96,21 @@ class Choice:
             return NoChoice(reason=Reason.POOL_NOT_ADMITTED, message=message + " or of these labels")
         return [[pool]]
 
-    def _groups_of(self, service: Service) -> list[Pool]:
-        return [p for p in self._listing_of(service) if p.admission and p.admission.fence is not Fence.ONE_WAY]
-
-    def _pinned_of(self, service: Service) -> list[Pool]:
-        listing = [p for p in self._listing_of(service) if p.admission and p.admission.fence is Fence.ONE_WAY]
-        return [p for p in listing if p.auto_assign]
-
     def _is_on_list(self, pool: Pool, service: Service) -> bool:
-        admission = pool.admission
-        return admission is not None and pool in self._listing_of(service) and admission.admits_labels(service.labels)
+        is_listed = pool.name in self._namespace(service).listing
+        return is_listed and pool.admission is not None and pool.admission.admits_labels(service.labels)
 
-    def _listing_of(self, service: Service) -> list[Pool]:
-        """Pools whose list has the Service's namespace."""
+    def _namespace(self, service: Service) -> _Namespace:
         name = service.ref.namespace
-        if name not in self._listing:
+        if name not in self._namespaces:
             labels = self._labels.get(name, {})
-            self._listing[name] = [
-                p for p in self._limited if p.admission and p.admission.admits_namespace(name, labels)
-            ]
-        return self._listing[name]
-
-
-def _priority(pool: Pool) -> tuple[int, str]:
-    return (pool.admission and pool.admission.priority) or LAST, pool.name
+            selecting = (one for one in self._selecting if name not in one[1].namespaces)
+            found = [one for one in selecting if one[1].admits_namespace(name, labels)] + self._naming.get(name, [])
+            found.sort(key=lambda one: (one[1].priority or LAST, one[0].name))
+            self._namespaces[name] = _Namespace(
+                listing=frozenset(pool.name for pool, _ in found),
+                groups=[pool for pool, limit in found if limit.fence is not Fence.ONE_WAY],
+                fences=frozenset(pool.name for pool, limit in found if limit.fence is Fence.BOTH_WAYS),
+                pinned=[pool for pool, limit in found if limit.fence is Fence.ONE_WAY and pool.auto_assign],
+            )
+        return self._namespaces[name]

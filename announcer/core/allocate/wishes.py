@@ -13,8 +13,8 @@ def families(service: Service, pool: Pool) -> tuple[int, ...]:
     """Families that a Service wants, the first first. One that doesn't say stays with what it has; else gets IPv4."""
     if service.families:
         return service.families
-    offered = {r.first.version for r in pool.ranges}
-    return tuple(f for f in (*(a.version for a in service.status_addresses), 4, 6) if f in offered)[:1]
+    likely = (*(address.version for address in service.status_addresses), 4, 6)
+    return next((f,) for f in likely if any(r.first.version == f for r in pool.ranges))
 
 
 def takes_all(service: Service, pool: Pool) -> bool:

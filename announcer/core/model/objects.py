@@ -121,15 +121,9 @@ class Requirement:
     values: frozenset[str] = frozenset()
 
     def is_met_by(self, labels: Mapping[str, str]) -> bool:
-        match self.operator:
-            case Operator.IN:
-                return labels.get(self.key) in self.values
-            case Operator.NOT_IN:  # an absent key is "not in", as in Kubernetes
-                return labels.get(self.key) not in self.values
-            case Operator.EXISTS:
-                return self.key in labels
-            case Operator.DOES_NOT_EXIST:
-                return self.key not in labels
+        if self.operator in {Operator.EXISTS, Operator.DOES_NOT_EXIST}:
+            return (self.key in labels) is (self.operator is Operator.EXISTS)
+        return (labels.get(self.key) in self.values) is (self.operator is Operator.IN)  # absent is "not in", as there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

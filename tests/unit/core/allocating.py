@@ -35,4 +35,6 @@ def fed_back(found: Snapshot) -> Snapshot:
     """The snapshot after its decisions were written to the statuses."""
     decisions = allocate(found)
     given = {key: d.addresses if isinstance(d, Assignment) else () for key, d in decisions.items()}
-    return replace(found, services=tuple(replace(s, status_addresses=given[s.key]) for s in found.services))
+    return replace(
+        found, services=tuple(replace(s, status_addresses=given.get(s.key, s.status_addresses)) for s in found.services)
+    )

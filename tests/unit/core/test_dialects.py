@@ -7,6 +7,7 @@ import pytest
 from announcer.core.dialects import assemble, parse
 from announcer.core.model import (
     Announce,
+    IPFamilyPolicy,
     LocalAdvertisement,
     Node,
     NodeAgentConfig,
@@ -18,7 +19,7 @@ from announcer.core.model import (
     Service,
     TrafficPolicy,
 )
-from tests.builders import agent, group, ip, metallb, net, node, parsed, peer, raw, service
+from tests.builders import agent, group, group_v2, ip, metallb, net, node, parsed, peer, raw, service
 
 
 def only_problem(one: dict[str, Any]) -> Problem:
@@ -62,6 +63,33 @@ def test_purelb_v1_group_refuses_a_legacy_pool_beside_another_of_its_family() ->
 def test_purelb_v2_group_says_local_or_remote(kind: str, announce: Announce) -> None:
     body = {"v4pool": {"subnet": "10.0.0.0/24", "pool": "10.0.0.1-10.0.0.2"}, "skipIPv6DAD": True}
     assert pool(raw("purelb.io/v2", "ServiceGroup", "g", spec={kind: body})).announce is announce
+
+
+def test_purelb_range_begins_where_it_is_written_and_metallbs_at_the_network() -> None:
+    (purelb,) = pool(group(pool="10.113.113.100/24")).ranges
+    assert (purelb.first, purelb.last) == (ip("10.113.113.100"), ip("10.113.113.255"))
+    (metal,) = pool(metallb("IPAddressPool", "p", addresses=["10.113.113.100/24"])).ranges
+    assert metal.first == ip("10.113.113.0")
+
+
+@pytest.mark.parametrize(
+    ("spec", "body", "field"),
+    [
+        ({}, {"multiPool": True, "balancePools": True}, "local.balancePools"),
+        ({"enforceNamespaces": True}, {}, "enforceNamespaces"),
+        ({"namespaceDefault": True}, {}, "namespaceDefault"),
+    ],
+)
+def test_purelb_v2_group_that_contradicts_itself_is_refused(
+    spec: dict[str, Any], body: dict[str, Any], field: str
+) -> None:
+    one = group_v2("g", "local", ranges=[("10.0.0.0/24", "10.0.0.0/28")], body=body, **spec)
+    assert only_problem(one).field == f"spec.{field}"
+
+
+def test_purelb_v1_group_whose_legacy_pool_is_wrong_has_one_mistake() -> None:
+    legacy = {"subnet": "10.0.0.0/24", "pool": "10.0.0-1-10.0.0.2"}
+    assert only_problem(raw("purelb.io/v1", "ServiceGroup", "g", spec={"local": legacy})).field == "spec.local.pool"
 
 
 def test_purelb_v2_group_must_be_one_of_local_and_remote() -> None:
@@ -174,6 +202,7 @@ def test_address_pool_reads_ranges_and_cidrs() -> None:
     [
         ({}, "addresses"),
         ({"addresses": ["10.0.0.0"]}, "addresses[0]"),
+        ({"addresses": ["10.0.0.0/24", "10.0.0.1-fd00::1"]}, "addresses[1]"),
         ({"addresses": "10.0.0.0/24"}, "addresses"),
         ({"addresses": [7]}, "addresses"),
         ({"addresses": ["10.0.0.0/24"], "autoAssign": "yes"}, "autoAssign"),
@@ -255,6 +284,64 @@ def test_service_reads_requested_addresses_of_both_dialects(prefix: str) -> None
 )
 def test_service_that_contradicts_itself_is_refused(one: dict[str, Any]) -> None:
     assert parse(one).value is None
+
+
+SINGLE, PREFER, REQUIRE = IPFamilyPolicy
+
+
+@pytest.mark.parametrize(
+    ("spec", "asked", "families", "policy"),
+    [
+        ({}, "", (), SINGLE),
+        ({"ipFamilies": ["IPv6"]}, "", (6,), SINGLE),
+        ({"ipFamilies": ["IPv6", "IPv4"]}, "", (6, 4), REQUIRE),  # as the API server completes it
+        ({"ipFamilies": ["IPv6", "IPv4"], "ipFamilyPolicy": "SingleStack"}, "", (6,), SINGLE),
+        ({"ipFamilies": ["IPv6"], "ipFamilyPolicy": "PreferDualStack"}, "", (6, 4), PREFER),
+        ({"ipFamilyPolicy": "RequireDualStack"}, "", (4, 6), REQUIRE),
+        ({"ipFamilyPolicy": "PreferDualStack", "clusterIPs": ["10.96.0.1"]}, "", (4,), PREFER),
+        ({"ipFamilyPolicy": "PreferDualStack", "clusterIPs": ["fd00::1", "10.96.0.1"]}, "", (6, 4), PREFER),
+        ({"ipFamilyPolicy": "RequireDualStack", "clusterIPs": ["10.96.0.1"]}, "", (4, 6), REQUIRE),
+        ({"ipFamilyPolicy": "PreferDualStack", "clusterIPs": ["None"]}, "", (4, 6), PREFER),
+        ({}, "fd00::1", (6,), SINGLE),
+        ({}, "fd00::1,10.0.0.1", (6, 4), REQUIRE),
+        ({"ipFamilyPolicy": "PreferDualStack"}, "fd00::1", (6, 4), PREFER),
+    ],
+)
+def test_service_families(spec: dict[str, Any], asked: str, families: tuple[int, ...], policy: IPFamilyPolicy) -> None:
+    value = parse(service(annotations={"metallb.io/loadBalancerIPs": asked}, **spec)).value
+    assert isinstance(value, Service)
+    assert (value.families, value.family_policy) == (families, policy)
+
+
+@pytest.mark.parametrize(
+    ("one", "field"),
+    [
+        (service(ipFamilies=["ipv6"]), "spec.ipFamilies"),
+        (service(loadBalancerIP="ten"), "spec.loadBalancerIP"),
+        (service(annotations={"purelb.io/addresses": "ten"}), "metadata.annotations.purelb.io/addresses"),
+        (service(annotations={"purelb.io/multi-pool": "yes"}), "metadata.annotations.purelb.io/multi-pool"),
+    ],
+)
+def test_service_field_that_is_wrong_is_named(one: dict[str, Any], field: str) -> None:
+    assert only_problem(one).field == field
+
+
+@pytest.mark.parametrize(
+    ("notes", "spec", "pool_name"),
+    [
+        ({"purelb.io/service-group": "p"}, {}, "p"),
+        ({"metallb.universe.tf/address-pool": "p"}, {}, "p"),
+        ({"purelb.io/service-group": "p", "metallb.io/address-pool": "p"}, {}, "p"),
+        ({"purelb.io/service-group": "p", "purelb.io/addresses": "10.0.0.1"}, {}, ""),  # they override the group
+        ({"purelb.io/service-group": "p"}, {"loadBalancerIP": "10.0.0.1"}, ""),
+        ({"metallb.io/address-pool": "p", "metallb.io/loadBalancerIPs": "10.0.0.1"}, {}, "p"),
+        ({"metallb.io/address-pool": "p"}, {"loadBalancerIP": "10.0.0.1"}, "p"),
+    ],
+)
+def test_service_names_a_pool(notes: dict[str, str], spec: dict[str, Any], pool_name: str) -> None:
+    value = parse(service(annotations=notes, **spec)).value
+    assert isinstance(value, Service)
+    assert value.requested_pool == pool_name
 
 
 def test_service_whose_spec_is_a_list_gets_a_hint() -> None:
