@@ -4,12 +4,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from announcer.core.desired import announced
 from announcer.core.dialects import assemble, parse
-from announcer.core.model import ObjectRef, Snapshot
+from announcer.core.model import ObjectRef, Snapshot, Unknown
 from announcer.store.kubernetes import Client, KubernetesStore, Meaning, Resource, Role, Timing
 from announcer.store.kubernetes.client import APPLY
 from announcer.store.kubernetes.resources import (
@@ -123,10 +124,16 @@ class Running:
         assert isinstance(found, Snapshot)
         return found
 
-    def names(self) -> list[str]:
-        """Of the Services of people: the API server has one of its own."""
+    def of_people(self) -> Snapshot | Unknown:
+        """Without the Service that an API server has of its own."""
         found = self.store.snapshot()
-        return [s.ref.name for s in found.services if s.is_load_balancer] if isinstance(found, Snapshot) else []
+        if isinstance(found, Unknown):
+            return found
+        return replace(found, services=tuple(s for s in found.services if s.is_load_balancer))
+
+    def names(self) -> list[str]:
+        found = self.of_people()
+        return [] if isinstance(found, Unknown) else [s.ref.name for s in found.services]
 
     async def has(self, *names: str, seconds: float = SECONDS) -> None:
         await until(lambda: self.names() == sorted(names), seconds=seconds, what=f"services {names}")
@@ -170,6 +177,6 @@ async def running(made: KubernetesStore) -> AsyncIterator[Running]:
 
 
 async def transports_closed() -> None:
-    """asyncio closes sockets some turns after it was told to (aiohttp's documentation: graceful shutdown)."""
-    for _ in range(20):
-        await asyncio.sleep(0)
+    """TLS connections say goodbye and wait for the other side, after whoever used them has gone: let them end."""
+    selector: Any = vars(asyncio.get_running_loop())["_selector"]
+    await until(lambda: len(selector.get_map()) == 1, what="the end of all connections but the loop's own pipe")

@@ -303,18 +303,18 @@ def test_server_restored_empty_is_not_believed_before_the_hold_ends(server: Clus
             await at.objects.put(service("web", externalTrafficPolicy="Local" if i % 2 else "Cluster"))
         patient, hasty = await at.start(replace(kube.QUICK, hold=300.0)), await at.start()
         at.keeps(patient, "web", "api", "shop")
-        before = patient.snapshot
+        before = patient.of_people()
         try:
             await in_background(restore, "none", "kept")
             await hasty.has(seconds=20)
             await until(lambda: patient.store.health().is_held)
-            assert patient.snapshot == before
+            assert patient.of_people() == before
         finally:
             await in_background(restore, "kept", "empty")
             shutil.rmtree(data.with_name("empty"))
         await until(lambda: patient.store.health() == StoreHealth(is_synced=True), seconds=20)
         await hasty.has("api", "shop", "web", seconds=20)
-        assert patient.snapshot == before
+        assert patient.of_people() == before
 
     run(server, tmp_path, test)
 
