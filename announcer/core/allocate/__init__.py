@@ -123,7 +123,8 @@ class _Allocation:
         """Whether an object that can't be understood may be, or is by name, the pool of what the Service has."""
         if not self.lost_pools or not service.status_addresses:
             return False
-        return service.requested_pool in self.lost_pools or not all(map(self.homes.of, service.status_addresses))
+        is_named = service.requested_pool != "" and service.requested_pool in self.lost_pools
+        return is_named or not all(map(self.homes.of, service.status_addresses))
 
     def _may_keep(self, service: Service, address: IPAddress, pool: Pool) -> bool:
         if service.requested_pool in self.choice.pools and service.requested_pool != pool.name:

@@ -1,10 +1,12 @@
 """What changes do to those who have addresses: families, requests, pools that shrink, go, or can't be understood."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from announcer.core.allocate import Assignment, allocate
+from announcer.core.dialects.mistakes import explain
 from announcer.core.model import Reason, Snapshot
 from announcer.core.report import writings
 from tests.builders import Raw, agent, announcement, group, group_v2, namespace, peer, pool, raw, service, snapshot
@@ -218,6 +220,13 @@ def test_pool_that_cannot_be_understood_stays_the_one_that_is_named() -> None:
     other = pool("other", "10.9.9.0/24", serviceAllocation={"namespaces": ["else"]})
     one = service("a", pool="broken", addresses=["10.9.9.5"])
     assert given(decide(BROKEN, other, one)["a"]) == ["10.9.9.5"]
+
+
+def test_text_that_cannot_be_read_leaves_known_pools_known() -> None:
+    text = explain("spec:\n  - a\n  b: c", 2, "wrong", "f.yaml:1")
+    found = snapshot(pool("p", FOUR), service("a", addresses=["10.0.0.3"]), service("b", addresses=["10.9.9.9"]))
+    decisions = allocate(replace(found, refused=frozenset({text.ref})))
+    assert [pool_given(d) for d in decisions.values()] == ["p", ""]
 
 
 def test_duplicates_of_a_pool_that_cannot_be_understood_are_settled() -> None:
