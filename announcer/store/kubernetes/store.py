@@ -195,6 +195,9 @@ class KubernetesStore:
         old = table.entries.get(key)
         if old is None or old.parsed != entry.parsed:
             table.listing.has_news = True
+        else:  # the same again: one of both is enough, and garbage that is freed at once never becomes a pause
+            entry.parsed = old.parsed
+            entry.raw = old.raw if old.resource_version == entry.resource_version else entry.raw
         table.listing.entries[key] = entry
 
     async def listed(self, resource: Resource, seen: str) -> float | None:
