@@ -1,5 +1,6 @@
 """Clusters, addresses and states for Hypothesis, shared by all property tests."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -61,67 +62,88 @@ def clusters(draw: st.DrawFn) -> list[Raw]:
     return objects
 
 
-# -- for the allocator: small pools of every kind, and Services that ask for everything --------------------------------
+# -- for the allocator: small pools of every kind, and Services that quarrel over them ---------------------------------
 
-CHOICES = (
-    *POOLS[:1],
-    group("default", "10.113.113.100-10.113.113.103"),
-    pool("metal", "10.114.0.0/30", "fd00:114::/126"),
-    pool("red", "10.115.0.0/31", "fd00:115::/127", serviceAllocation={"namespaces": ["red"], "priority": 1}),
-    pool("labeled", "10.116.0.255-10.116.1.1", serviceAllocation={"serviceSelectors": [{"matchLabels": {"a": "b"}}]}),
-    pool("manual", "10.117.0.0/31", autoAssign=False, avoidBuggyIPs=True),
-    group_v2("many", ranges=[(f"10.118.{i}.0/24", f"10.118.{i}.0/31") for i in (0, 1)], body={"multiPool": True}),
-    group_v2("even", ranges=[(f"10.119.{i}.0/24", f"10.119.{i}.0/31") for i in (0, 1)], body={"balancePools": True}),
-    group_v2("fence", ranges=[("fd00:120::/64", "fd00:120::/126")], namespaces=["blue"], enforceNamespaces=True),
-)
-_ASKED = st.sampled_from(
-    ["10.113.113.101", "10.114.0.1", "fd00:114::1", "10.114.0.2,fd00:114::2", "10.115.0.1", "10.118.1.0", "fd00:120::1"]
-)
-_HAD = st.one_of(
-    ADDRESSES,
-    st.sampled_from(
-        ["10.115.0.0", "fd00:115::1", "10.116.1.0", "10.117.0.1", "10.118.0.0", "10.118.1.1", "10.119.0.0"]
+
+def _choice(one: Raw, *addresses: str) -> tuple[Raw, tuple[str, ...]]:
+    return one, addresses
+
+
+CHOICES = {
+    "subnet-1": _choice(POOLS[0], "10.111.111.100", "10.111.111.101"),
+    "default": _choice(group("default", "10.113.113.100-10.113.113.101"), "10.113.113.100", "10.113.113.101"),
+    "metal": _choice(
+        pool("metal", "10.114.0.0/31", "fd00:114::/127"),
+        "10.114.0.0",
+        "10.114.0.1",
+        "fd00:114::",
+        "fd00:114::1",
     ),
-    st.sampled_from(["fd00:114::", "fd00:120::", "10.114.0.0"]),
-)
-_NOTES = st.fixed_dictionaries(
-    {},
-    optional={
-        "purelb.io/addresses": _ASKED,
-        "purelb.io/multi-pool": st.sampled_from(["true", "false"]),
-        "announcer.io/share-with-namespaces": st.sampled_from(["*", "test", "red, test"]),
-    },
+    "six": _choice(pool("six", "10.121.0.0/30", "fd00:121::/128"), "10.121.0.1", "fd00:121::"),
+    "red": _choice(
+        pool("red", "10.115.0.0/31", serviceAllocation={"namespaces": ["red"], "priority": 1}), "10.115.0.1"
+    ),
+    "labeled": _choice(
+        pool(
+            "labeled", "10.116.0.255-10.116.1.1", serviceAllocation={"serviceSelectors": [{"matchLabels": {"a": "b"}}]}
+        ),
+        "10.116.0.255",
+        "10.116.1.1",
+    ),
+    "manual": _choice(
+        pool("manual", "10.117.0.0/31", autoAssign=False, avoidBuggyIPs=True), "10.117.0.0", "10.117.0.1"
+    ),
+    "many": _choice(
+        group_v2("many", ranges=[(f"10.118.{i}.0/24", f"10.118.{i}.0/31") for i in (0, 1)], body={"multiPool": True}),
+        "10.118.0.0",
+        "10.118.1.1",
+    ),
+    "even": _choice(
+        group_v2(
+            "even", ranges=[(f"10.119.{i}.0/24", f"10.119.{i}.0/31") for i in (0, 1)], body={"balancePools": True}
+        ),
+        "10.119.0.0",
+        "10.119.1.0",
+    ),
+    "fence": _choice(
+        group_v2("fence", ranges=[("fd00:120::/64", "fd00:120::/126")], namespaces=["red"], enforceNamespaces=True),
+        "fd00:120::1",
+    ),
+}
+"""Pools by name, each with addresses to ask for and to have."""
+_FAMILIES: st.SearchStrategy[Raw] = st.sampled_from(
+    [
+        *({}, {"ipFamilies": ["IPv4"]}, {"ipFamilies": ["IPv6"]}),
+        *({"ipFamilyPolicy": f"{word}DualStack", "ipFamilies": ["IPv4", "IPv6"]} for word in ("Prefer", "Require")),
+        {"ipFamilyPolicy": "PreferDualStack", "clusterIPs": ["10.96.0.1"]},
+    ]
 )
 _KEYS = st.sampled_from([{}, {}, {"metallb.io/allow-shared-ip": "k"}, {"purelb.io/allow-shared-ip": "k"}])
 
 
-def pools() -> st.SearchStrategy[list[Raw]]:
-    return st.lists(st.sampled_from(CHOICES), unique_by=lambda one: str(one["metadata"]["name"]))
+def _mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from([usual] * 3 * len(others) + list(others))
 
 
 @st.composite
-def balanced(draw: st.DrawFn, name: str, *, has_status: bool = True) -> Raw:
-    """A Service that may ask for everything at once; one that contradicts itself is among them."""
-    spec: Raw = draw(
-        st.fixed_dictionaries(
-            {"ports": st.lists(st.sampled_from([{"port": 80}, {"port": 443}]), min_size=1, unique_by=str)},
-            optional={
-                "externalTrafficPolicy": st.sampled_from(["Cluster", "Local"]),
-                "selector": st.just({"app": "x"}),
-                "ipFamilyPolicy": st.sampled_from(["SingleStack", "PreferDualStack", "RequireDualStack"]),
-                "ipFamilies": st.sampled_from([["IPv4"], ["IPv6"], ["IPv4", "IPv6"], ["IPv6", "IPv4"]]),
-                "clusterIPs": st.sampled_from([["10.96.0.1"], ["10.96.0.1", "fd00:96::1"]]),
-                "loadBalancerClass": st.sampled_from(["purelb.io/purelb", "else.io/lb"]),
-            },
-        )
-    )
-    names = [one["metadata"]["name"] for one in CHOICES]
+def balanced(draw: st.DrawFn, name: str, pools: Sequence[str], *, has_status: bool = True) -> Raw:
+    """A Service that wants, or has, addresses of `pools`."""
+    addresses = [address for name in pools for address in CHOICES[name][1]]
+    spec: Raw = draw(_FAMILIES) | {
+        "ports": [{"port": port} for port in draw(st.sampled_from([[80], [443], [80, 443]]))],
+        "selector": {"app": "x"},
+        "externalTrafficPolicy": draw(_mostly("Cluster", "Local")),
+        "loadBalancerClass": draw(_mostly("", "else.io/lb")),
+    }
+    asked = draw(_mostly("", *addresses))
+    notes = draw(_KEYS) | draw(_mostly({}, {"purelb.io/multi-pool": "true"}, {"purelb.io/multi-pool": "false"}))
+    notes |= draw(_mostly({}, {"announcer.io/share-with-namespaces": "*"}))
     found = service(
         name,
-        namespace=draw(st.sampled_from(["test", "test", "red", "blue"])),
-        pool=draw(st.sampled_from(["", "", "", "none", *names])),
-        addresses=draw(st.lists(_HAD, max_size=3)) if has_status else (),
-        annotations=draw(_NOTES) | draw(_KEYS),
+        namespace=draw(st.sampled_from(["test", "red"])),
+        pool=draw(_mostly("", "none", *pools)),
+        addresses=draw(st.lists(st.sampled_from(addresses), max_size=2)) if has_status else (),
+        annotations=notes | ({"purelb.io/addresses": asked} if asked else {}),
         **spec,
     )
     found["metadata"]["labels"] = draw(st.sampled_from([{}, {"a": "b"}]))
@@ -130,7 +152,8 @@ def balanced(draw: st.DrawFn, name: str, *, has_status: bool = True) -> Raw:
 
 
 @st.composite
-def choices(draw: st.DrawFn) -> list[Raw]:
-    """Some pools, and Services that quarrel over them."""
-    names = draw(st.lists(st.integers(0, 20), unique=True, max_size=10))
-    return [*draw(pools()), *(draw(balanced(f"s{i:02}")) for i in names)]
+def quarrels(draw: st.DrawFn) -> tuple[list[str], list[Raw]]:
+    """Names of some pools, and these pools with Services that are too many for them."""
+    pools = draw(st.lists(st.sampled_from(sorted(CHOICES)), unique=True, min_size=1, max_size=3))
+    names = draw(st.lists(st.integers(0, 20), unique=True, min_size=2, max_size=8))
+    return pools, [*(CHOICES[name][0] for name in pools), *(draw(balanced(f"s{i:02}", pools)) for i in names)]

@@ -113,7 +113,8 @@ class _Allocation:
             return self._take(service, [a for a in had if not self.book.conflict(a, service)])
         kept: dict[IPAddress, tuple[Pool, AddressRange]] = {}
         for address in sorted(had, key=lambda a: a not in service.requested_addresses):
-            if (home := self.homes.of(address)) and self._may_keep(service, address, home[0]):
+            home = self.homes.of(address)
+            if home and self._may_keep(service, address, home[0], tuple(kept)):
                 others = ((pool, (other, found)) for other, (pool, found) in kept.items())
                 if all(p is home[0] and not is_twin(service, p, o, (address, home[1])) for p, o in others):
                     kept[address] = home
@@ -126,7 +127,7 @@ class _Allocation:
         is_named = service.requested_pool != "" and service.requested_pool in self.lost_pools
         return is_named or not all(map(self.homes.of, service.status_addresses))
 
-    def _may_keep(self, service: Service, address: IPAddress, pool: Pool) -> bool:
+    def _may_keep(self, service: Service, address: IPAddress, pool: Pool, kept: _Addresses) -> bool:
         if service.requested_pool in self.choice.pools and service.requested_pool != pool.name:
             return False
         asked = service.requested_addresses
@@ -135,7 +136,7 @@ class _Allocation:
         is_retroactive = pool.admission is not None and pool.admission.fence is Fence.ONE_WAY  # PureLB's are not
         if is_retroactive and not self.choice.may_be_listed(pool, service):
             return False
-        if is_avoided(address, pool) or address.version not in families(service, pool):
+        if is_avoided(address, pool) or address.version not in families(service, pool, (*kept, address)):
             return False
         return self.book.conflict(address, service) is None
 
@@ -160,7 +161,7 @@ class _Allocation:
 
     def _beside(self, service: Service, pool: Pool, have: _Addresses) -> Assignment | None:
         """`have` and what is missing beside it; PreferDualStack is content without."""
-        wanted = families(service, pool)
+        wanted = families(service, pool, have)
         found = self._fill(service, pool, have, wanted)
         if found or service.family_policy is not PREFER:
             return found

@@ -1,6 +1,6 @@
 """What a Service wants of a pool: families, and one address of each or one of every range."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from announcer.core.model import AddressRange, Announce, IPAddress, IPFamilyPolicy, Pool, Service
 
@@ -9,12 +9,13 @@ STEPS = {SINGLE: (slice(1),), REQUIRE: (slice(2),), PREFER: (slice(2), slice(1),
 """Which of its families a Service asks all pools for at once, one try after the other."""
 
 
-def families(service: Service, pool: Pool) -> tuple[int, ...]:
+def families(service: Service, pool: Pool, have: Sequence[IPAddress] = ()) -> tuple[int, ...]:
     """Families that a Service wants, the first first. One that doesn't say stays with what it has; else gets IPv4."""
     if service.families:
         return service.families
-    likely = (*(address.version for address in service.status_addresses), 4, 6)
-    return next((f,) for f in likely if any(r.first.version == f for r in pool.ranges))
+    if have:
+        return (have[0].version,)
+    return next((family,) for family in (4, 6) if any(r.first.version == family for r in pool.ranges))
 
 
 def takes_all(service: Service, pool: Pool) -> bool:

@@ -79,6 +79,16 @@ def test_family_that_nobody_stated_stays_when_the_pool_turns_dual() -> None:
     assert given(decide(pool("p", FOUR), service("a", addresses=["fd00::5"]))["a"]) == ["10.0.0.0"]
 
 
+def test_family_that_nobody_stated_is_open_again_for_who_loses_its_address() -> None:
+    twins = [service(name, addresses=["fd00::5"]) for name in "ab"]
+    found = decide(pool("p", "10.0.0.0/32", "fd00::5/128"), *twins, service("c", addresses=["10.9.9.9", "fd00::9"]))
+    assert [given(found[name]) for name in "ab"] == [["fd00::5"], ["10.0.0.0"]]
+
+
+def test_family_that_nobody_stated_is_one() -> None:
+    assert given(decide(pool("p", FOUR, SIX), service("a", addresses=["fd00::5", "10.0.0.5"]))["a"]) == ["fd00::5"]
+
+
 # -- requests --------------------------------------------------------------------------------------------------------
 
 
