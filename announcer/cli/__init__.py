@@ -11,6 +11,7 @@ from pathlib import Path
 from announcer import log
 from announcer.cli import run, status
 from announcer.store import StoreError
+from announcer.store.kubernetes import LeaseTiming
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,10 +75,17 @@ def _add_store(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _lease(text: str) -> LeaseTiming:
+    try:
+        return LeaseTiming.of(float(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}; try 12") from error
+
+
 def _add_lease(command: argparse.ArgumentParser) -> None:
     namespace = os.environ.get("POD_NAMESPACE", "announcer-system")
     command.add_argument("--lease-namespace", default=namespace, help="of the leader's Lease ($POD_NAMESPACE)")
     command.add_argument("--lease-name", default="announcer-allocator", help="of the leader's Lease (%(default)s)")
     command.add_argument(
-        "--lease-seconds", type=float, default=12.0, help="after which another replica leads (%(default)s)"
+        "--lease-seconds", type=_lease, default=LeaseTiming(), help="after which another replica leads (12)"
     )

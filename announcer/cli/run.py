@@ -23,7 +23,6 @@ from announcer.store.kubernetes import (
     MIRRORS,
     KubernetesStore,
     Lease,
-    LeaseTiming,
     Role,
 )
 from announcer.store.manifests import ManifestStore
@@ -72,7 +71,7 @@ async def allocator(arguments: argparse.Namespace) -> int:
             name=arguments.lease_name,
             identity=f"{os.environ.get('POD_NAME') or socket.gethostname()}-{secrets.token_hex(4)}",
             clock=lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
-            timing=LeaseTiming.of(arguments.lease_seconds),
+            timing=arguments.lease_seconds,
         )
         kinds = frozenset({"Service", *(resource.kind for resource in (*CONFIGURATION, *MIRRORS))})
         role = Role(component="announcer-allocator", writes=kinds, may_write=lease.is_leader)

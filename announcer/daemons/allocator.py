@@ -24,6 +24,9 @@ BATCH = 200
 class Alone:
     """Leadership where there is nobody else: a folder of manifests has one allocator."""
 
+    def __init__(self) -> None:
+        self.term = 1
+
     def is_leader(self) -> bool:
         return True
 
@@ -54,7 +57,8 @@ class Allocator:
     rhythm: Rhythm = Rhythm()
     mirrors_in: str | None = None
     loop: Loop = field(init=False)
-    _is_fresh: bool = False
+    _fresh_in: int = 0
+    """The term of leadership in which everything has been read again."""
     _is_full: bool = False
     _known: dict[ServiceKey, Decision] = field(default_factory=dict)
     _problems: frozenset[Problem] = frozenset()
@@ -74,11 +78,11 @@ class Allocator:
 
     async def one_pass(self) -> float | None:
         if not self.leadership.is_leader():
-            self._is_fresh = False
             return None
-        if not self._is_fresh:
+        term = self.leadership.term
+        if term != self._fresh_in:
             await self.store.refresh()
-            self._is_fresh = True
+            self._fresh_in = term
         snapshot = self.store.snapshot()
         if isinstance(snapshot, Unknown):
             return None

@@ -54,7 +54,12 @@ class Store(Protocol):
 
 
 class Leadership(Protocol):
-    """Whether this process may act for the cluster; `release` lets others at once."""
+    """Whether this process may act for the cluster; `release` lets others at once.
+
+    `term` counts how often it began to: between two terms somebody else may have acted.
+    """
+
+    term: int
 
     def is_leader(self) -> bool: ...
     async def run(self, on_change: Callable[[], None]) -> None: ...

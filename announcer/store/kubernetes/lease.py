@@ -100,6 +100,8 @@ class Lease:
         self._seen_since, self._patience = NEVER, 0.0
         self._is_over = False
         self._error = ""
+        self.term = 0
+        """How often leading has begun: between two terms somebody else may have written."""
 
     def is_leader(self) -> bool:
         return all(now < until for now, until in zip(self._now(), self._leads_until, strict=True))
@@ -150,6 +152,7 @@ class Lease:
         else:
             await self._put(found, holder=self._identity, seconds=self._timing.duration_seconds)
         if not self._is_over:
+            self.term += not self.is_leader()
             self._leads_until = (sent_at[0] + self._timing.deadline_seconds, sent_at[1] + self._timing.deadline_seconds)
 
     def _is_free(self, found: Mapping[str, Any] | None) -> bool:

@@ -121,3 +121,28 @@ def test_event_is_told_once_per_change() -> None:
         assert len(store.notes) == 2
 
     run(store, test)
+
+
+class Terms(Alone):
+    """Leads all the time, but not all of it at a stretch."""
+
+    def __init__(self) -> None:
+        self.term = 1
+
+
+def test_everything_is_read_again_in_each_term_of_leadership() -> None:
+    store, terms = FakeStore(group(), service("a")), Terms()
+
+    async def test() -> None:
+        running = asyncio.ensure_future(Allocator(store, terms).run())
+        try:
+            await until(lambda: address(store, "a"))
+            assert store.refreshes == 1
+            terms.term += 1  # lost and won between two passes
+            store.tell()
+            await until(lambda: store.refreshes == 2)
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+
+    asyncio.run(asyncio.wait_for(test(), 20))
