@@ -223,7 +223,7 @@ def test_status_is_written_beside_and_merged_into_the_object(tmp_path: Path) -> 
         (tmp_path / "s.yaml").write_text(SERVICE)
         ref = ObjectRef(kind="Service", namespace="t", name="s")
         async with running(tmp_path) as store, running(tmp_path) as other:
-            await until(lambda: store.store.snapshot() is not UNKNOWN)
+            await until(lambda: all(one.store.snapshot() is not UNKNOWN for one in (store, other)))
             await store.store.write_status(ref, {"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]}})
             await until(lambda: other.snapshot.services[0].status_addresses)
             written = json.loads((tmp_path / ".status" / "service" / "t" / "s.json").read_text())
