@@ -70,7 +70,7 @@ def install(lab: Lab) -> None:
 
 def apply(lab: Lab, manifest_set: str) -> None:
     """Apply a set; what another set brought goes, what people added stays."""
-    objects = [one for file in sorted((MANIFEST_SETS / manifest_set).glob("*.yaml")) for one in _objects(file)]
+    objects = [one for file in sorted((MANIFEST_SETS / manifest_set).glob("*.yaml")) for one in objects(file)]
     for wanted in (_is_first, lambda one: not _is_first(one)):
         put(lab, [_labelled(one, manifest_set) for one in objects if wanted(one)])
     kubectl(lab, "delete", ",".join(PRUNED), "--all-namespaces", f"--selector={SET_LABEL},{SET_LABEL}!={manifest_set}")
@@ -104,7 +104,7 @@ def _enter(lab: Lab) -> tuple[str, ...]:
     return tuple(inside(lab.namespace(CONTROL_PLANE), []))
 
 
-def _objects(file: Path) -> list[Any]:
+def objects(file: Path) -> list[Any]:
     return [one for one in yaml.safe_load_all(file.read_text("utf-8")) if one]
 
 
