@@ -70,9 +70,9 @@ def install(lab: Lab) -> None:
 
 def apply(lab: Lab, manifest_set: str) -> None:
     """Apply a set; what another set brought goes, what people added stays."""
-    objects = [one for file in sorted((MANIFEST_SETS / manifest_set).glob("*.yaml")) for one in objects(file)]
+    found = [one for file in sorted((MANIFEST_SETS / manifest_set).glob("*.yaml")) for one in objects(file)]
     for wanted in (_is_first, lambda one: not _is_first(one)):
-        put(lab, [_labelled(one, manifest_set) for one in objects if wanted(one)])
+        put(lab, [_labelled(one, manifest_set) for one in found if wanted(one)])
     kubectl(lab, "delete", ",".join(PRUNED), "--all-namespaces", f"--selector={SET_LABEL},{SET_LABEL}!={manifest_set}")
 
 
