@@ -74,11 +74,6 @@ def allocate(snapshot: Snapshot, *, classes: Set[str] = CLASSES) -> Mapping[Serv
         services = [replace(s, status_addresses=_addresses(decisions[s.key])) for s in services]
 
 
-def pool_of(address: IPAddress, pools: Iterable[Pool]) -> tuple[Pool, AddressRange] | None:
-    """The pool, and the range of it, that an address lies in. For many addresses ask `Homes`."""
-    return next(((pool, r) for pool in pools for r in pool.ranges if address in r), None)
-
-
 def _seniority(service: Service) -> tuple[bool, str, ServiceKey]:
     return not service.requested_addresses, service.created, service.key
 

@@ -15,7 +15,7 @@ because an object can't be understood ends in `keep`: whatever stands on the nod
 from collections.abc import Mapping, Set
 from ipaddress import ip_network
 
-from announcer.core.allocate import CLASSES, pool_of
+from announcer.core.allocate import CLASSES
 from announcer.core.desired.values import Candidacy as Candidacy
 from announcer.core.desired.values import Desired as Desired
 from announcer.core.desired.values import Mode as Mode
@@ -25,6 +25,7 @@ from announcer.core.desired.view import announced as announced
 from announcer.core.desired.view import describe_links as describe_links
 from announcer.core.elect import elect
 from announcer.core.model import (
+    POOL_KINDS,
     PROTOCOL,
     UNKNOWN,
     AddressRange,
@@ -100,9 +101,9 @@ class _Decision:
         if not service.status_addresses:
             self._note(service, None, None, reason=Reason.NO_ADDRESS)
         for address in service.status_addresses:
-            home = pool_of(address, self.view.snapshot.pools)
+            home = self.view.homes.of(address)
             if home is None:
-                if self.view.broken & {"ServiceGroup", "IPAddressPool"}:
+                if self.view.broken & POOL_KINDS:
                     self.keep.add(address)
                 self._note(service, address, None, reason=Reason.POOL_UNKNOWN)
             else:

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, ip_network
 
-from announcer.core.allocate import pool_of
 from announcer.core.model import (
     VIRTUAL_IFNAME,
     Announce,
     DesiredPeer,
+    Homes,
     IfName,
     IPAddress,
     IPNetwork,
@@ -81,6 +81,7 @@ class View:
         self.in_service = tuple(n for n in snapshot.nodes if not n.excluded and not n.network_unavailable)
         self.endpoints = _usable_endpoints(snapshot)
         self.broken = {ref.kind for ref in snapshot.refused}
+        self.homes = Homes(snapshot.pools)
         self.peers = tuple(p for p in map(self.peer, snapshot.peers) if p)
 
     def eligible(self, service: Service) -> tuple[NodeName, ...]:
@@ -190,8 +191,9 @@ def announced(snapshot: Snapshot) -> frozenset[IPAddress]:
     pools = [
         p for p in snapshot.pools if p.announce is not Announce.ADVERTISEMENTS or any(selects_pool(ad, p) for ad in ads)
     ]
+    homes = Homes(pools)
     services = (s for s in snapshot.services if s.is_load_balancer and endpoints.get(s.key))
-    return frozenset(a for s in services for a in s.status_addresses if pool_of(a, pools))
+    return frozenset(a for s in services for a in s.status_addresses if homes.of(a))
 
 
 def _subnets(kernel: ObservedKernel, ifname: IfName) -> tuple[IPNetwork, ...]:

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from announcer.core.allocate import CLASSES, Assignment, Decision, pool_of
+from announcer.core.allocate import CLASSES, Assignment, Decision
 from announcer.core.model import (
     ACCEPTED,
     Announce,
+    Homes,
     IPAddress,
     ObjectRef,
     Pool,
@@ -60,7 +61,8 @@ def writings(
         for service in snapshot.services
         if service.key in decisions
     ]
-    found += [_released(s, snapshot.pools) for s in snapshot.services if _has_lost_its_type(s, classes)]
+    homes = Homes(snapshot.pools)
+    found += [_released(s, homes) for s in snapshot.services if _has_lost_its_type(s, classes)]
     counts = pool_counts(snapshot, decisions)
     for ref in sorted(_configuration(snapshot)):
         status = object_status(problems.get(ref, []), is_used=ref not in snapshot.refused)
@@ -92,8 +94,9 @@ def pool_counts(snapshot: Snapshot, decisions: Mapping[ServiceKey, Decision]) ->
     for decision in decisions.values():
         if isinstance(decision, Assignment):
             given.setdefault(decision.pool, set()).update(decision.addresses)
+    homes = Homes(snapshot.pools)
     for address in snapshot.in_use:
-        if home := pool_of(address, snapshot.pools):
+        if home := homes.of(address):
             given.setdefault(home[0].name, set()).add(address)
     found: dict[ObjectRef, Status] = {}
     for pool in snapshot.pools:
@@ -166,11 +169,11 @@ def _told(service: Service, decision: Decision, pools: Mapping[str, Pool]) -> No
     return Note(ref=service.ref, reason="AllocationFailed", message=text, is_warning=True)
 
 
-def _released(service: Service, pools: Sequence[Pool]) -> Writing:
+def _released(service: Service, homes: Homes) -> Writing:
     """The empty list takes back also what a peer had written; to say nothing would leave it."""
     shown = " ".join(map(str, service.status_addresses))
-    homes = [home[0] for address in service.status_addresses if (home := pool_of(address, pools))]
-    is_metallb = any(pool.ref.kind == "IPAddressPool" for pool in homes)
+    found = [home[0] for address in service.status_addresses if (home := homes.of(address))]
+    is_metallb = any(pool.ref.kind == "IPAddressPool" for pool in found)
     reason = "ClearAssignment" if is_metallb else "AddressReleased"
     note = Note(ref=service.ref, reason=reason, message=f"{shown}: it is no LoadBalancer any more")
     return Writing(ref=service.ref, status={"loadBalancer": {"ingress": []}}, tell=lambda _before: [note])

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-from announcer.core.allocate import pool_of
 from announcer.core.desired import Desired, Mode, Placement
 from announcer.core.model import (
+    Homes,
     IPNetwork,
     LinkReport,
     NodeName,
@@ -86,11 +86,12 @@ def node_tell(node: NodeName, status: Status, pools: Sequence[Pool]) -> Tell:
     """What becomes of addresses here now, and didn't before."""
 
     def tell(before: Mapping[str, Any]) -> list[Note]:
+        homes = Homes(pools)
         old, new = dict(_fates(before)), dict(_fates(status))
         changes = [
             note
             for who in sorted(old.keys() | new.keys())
-            if old.get(who) != new.get(who) and (note := _change(node, who, old.get(who), new.get(who), pools))
+            if old.get(who) != new.get(who) and (note := _change(node, who, old.get(who), new.get(who), homes))
         ]
         if len(changes) > NOTES_MOST:
             rest = f"{len(changes) - NOTES_MOST} more addresses; NodeAnnouncement {node} has them all"
@@ -114,13 +115,13 @@ def _change(
     who: str,
     old: tuple[str, str, str, str] | None,
     new: tuple[str, str, str, str] | None,
-    pools: Sequence[Pool],
+    homes: Homes,
 ) -> Note | None:
     service, _, address = who.partition(" ")
     namespace, _, name = service.partition("/")
     ref = ObjectRef(kind="Service", namespace=namespace, name=name)
     was, reason = old[0] if old else "", new[0] if new else ""
-    is_metallb = bool(address) and _is_metallb(address, pools)
+    is_metallb = bool(address) and _is_metallb(address, homes)
     if new and reason in DONE:
         return _begun(ref, node, address, new, is_metallb=is_metallb)
     if new and reason == Reason.FOREIGN_HOST:
@@ -142,8 +143,8 @@ def _begun(ref: ObjectRef, node: NodeName, address: str, fate: tuple[str, str, s
     return Note(ref=ref, reason="AnnouncingLocal" if is_local else "AnnouncingNonLocal", message=text)
 
 
-def _is_metallb(address: str, pools: Sequence[Pool]) -> bool:
-    home = pool_of(ip_address(address), pools)
+def _is_metallb(address: str, homes: Homes) -> bool:
+    home = homes.of(ip_address(address))
     return home is not None and home[0].ref.kind == "IPAddressPool"
 
 
