@@ -11,7 +11,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from announcer.core import own
-from announcer.core.model import Action, Heard, PutAddresses, RemoveAddresses, SendAnnouncement, SendProbe
+from announcer.core.model import (
+    Action,
+    Heard,
+    HeardEcho,
+    PutAddresses,
+    RemoveAddresses,
+    SendAnnouncement,
+    SendEcho,
+    SendProbe,
+    SendRequest,
+)
 from announcer.daemons.edges import Kernel, Wire
 from announcer.kernel import KernelError
 from announcer.log import fields
@@ -42,9 +52,10 @@ class Owner:
         self._woken.set()
         self._log_changes(before)
 
-    def heard(self, batch: Iterable[Heard]) -> None:
+    def heard(self, batch: Iterable[Heard | HeardEcho]) -> None:
         for one in batch:
-            self.tell(one)
+            if isinstance(one, Heard):  # nodes aren't watched yet, so no echo is sent
+                self.tell(one)
 
     async def run(self) -> None:
         while True:
@@ -70,7 +81,7 @@ class Owner:
             match action:
                 case PutAddresses() | RemoveAddresses():
                     await self.kernel.apply(action)
-                case SendProbe() | SendAnnouncement():
+                case SendProbe() | SendAnnouncement() | SendRequest() | SendEcho():
                     await self.wire.apply(action)
                 case _:
                     raise AssertionError(action)

@@ -1,41 +1,48 @@
-"""One packet socket per link: sends what Actions say, hears who shows to hold an address.
+"""The wire of a node: one packet socket per link, sends what Actions say, hears who holds what and who is alive.
 
-A cBPF filter lets only ARP and neighbor advertisements through, and own frames are not shown, so that the load of the
-link never reaches the process. Links are not put into promiscuous mode. Sources: packet(7), linux/filter.h.
+What the filters let through is read as it comes; where that is more than CALM_TURNS times in WINDOW, the socket is
+looked at every PAUSE instead (as NAPI does in the kernel), so that a flood costs a bounded share of a core and the
+frames are still heard. Whoever judges silence calls `read_empty` first. Sending is paced, as a burst of a thousand
+frames is more than a switch or a client may keep.
 """
 
 import asyncio
-import ctypes
 import errno
 import logging
-import socket
-import struct
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from types import TracebackType
 from typing import Self
 
-from announcer.core.model import Heard, IfName, Link, SendProbe, WireAction
+from announcer.core.model import (
+    Echo,
+    Heard,
+    HeardEcho,
+    IfName,
+    IPAddress,
+    Link,
+    SendAnnouncement,
+    SendEcho,
+    SendProbe,
+    SendRequest,
+    WireAction,
+)
 from announcer.wire import frames
+from announcer.wire.filters import program
+from announcer.wire.layers import Seen
+from announcer.wire.port import Batch, Counters, Port
 
 log = logging.getLogger(__name__)
-ETH_P_ALL = 0x0003
-SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
-SO_ATTACH_FILTER = 26
-FRAMES_A_WAKEUP = 256
-LARGEST_FRAME = 2048
-LDH, LDB, JEQ, RET = 0x28, 0x30, 0x15, 0x06  # BPF_LD|H|ABS, BPF_LD|B|ABS, BPF_JMP|JEQ|K, BPF_RET|K
-FILTER = (  # code, jump if true, jump if false, value
-    (LDH, 0, 0, 12),  # the ethertype
-    (JEQ, 5, 0, frames.ETH_P_ARP),  # ARP: take it
-    (JEQ, 0, 5, frames.ETH_P_IPV6),
-    (LDB, 0, 0, 20),  # IPv6 next header: no extension headers before neighbor discovery
-    (JEQ, 0, 3, frames.ICMPV6),
-    (LDB, 0, 0, 54),  # ICMPv6 type
-    (JEQ, 0, 1, frames.ADVERTISEMENT),
-    (RET, 0, 0, LARGEST_FRAME),
-    (RET, 0, 0, 0),
-)
+FRAMES_A_TURN = 512
+FRAMES_AT_MOST = 16_384
+"""More than a socket's buffer holds: `read_empty` ends also where frames come faster than they are read."""
+CALM_TURNS, WINDOW = 64, 0.1
+CALM_FRAMES, PAUSE = 2, 0.005
+BURST, BURST_PAUSE = 32, 0.001
+COOKIE_BYTES = 8
 
 
 class WireError(Exception):
@@ -43,30 +50,24 @@ class WireError(Exception):
 
 
 @dataclass(slots=True)
-class Counters:
-    """Frames of one link since its socket was opened."""
+class _Listening:
+    """A port and how it is read: by the loop as frames come, or, while `timer` is set, every PAUSE."""
 
-    sent: int = 0
-    send_errors: int = 0
-    received: int = 0
-    ignored: int = 0
-    receive_errors: int = 0
-
-
-@dataclass(slots=True)
-class _Port:
-    ifindex: int
-    lladdr: str
-    socket: socket.socket
-    counters: Counters
+    port: Port
+    turns: int = 0
+    window: float = 0.0
+    timer: asyncio.TimerHandle | None = field(default=None)
 
 
 class Wire:
-    """`async with Wire(heard) as wire:`; `heard` gets what one wake-up brought, each holder once."""
+    """`async with Wire(heard) as wire:`; `heard` gets what one reading brought, in order, equal values once."""
 
-    def __init__(self, heard: Callable[[tuple[Heard, ...]], None], *, timeout_seconds: float = 1.0) -> None:
+    def __init__(self, heard: Callable[[tuple[Heard | HeardEcho, ...]], None], *, timeout_seconds: float = 1.0) -> None:
         self._heard, self._timeout = heard, timeout_seconds
-        self._ports: dict[IfName, _Port] = {}
+        self._links: dict[int, _Listening] = {}
+        self._identifier, self._cookie = int.from_bytes(os.urandom(2), "big"), os.urandom(COOKIE_BYTES)
+        self._addresses: frozenset[IPAddress] | None = None
+        self._program = program(self._identifier)
 
     async def __aenter__(self) -> Self:
         return self
@@ -77,85 +78,155 @@ class Wire:
         self.set_links(())
 
     def set_links(self, links: Iterable[Link]) -> None:
-        """Listen on these links and no others. A link that was made again has a new ifindex and gets a new socket."""
-        wanted = {link.ifname: link for link in links}
-        for ifname in list(self._ports):
-            port, link = self._ports[ifname], wanted.get(ifname)
-            if link is None or (port.ifindex, port.lladdr) != (link.ifindex, link.lladdr):
-                self._close(ifname)
-        for ifname in sorted(wanted.keys() - self._ports.keys()):
-            self._open(wanted[ifname])
+        """Listen on these links and no others. One that was renamed or got another MAC keeps its socket and what is in
+        it; one that was made again has a new ifindex, and one that has been in another namespace a dead socket.
+        """
+        wanted = {link.ifindex: link for link in links}
+        for ifindex, listening in list(self._links.items()):
+            if ifindex not in wanted or not listening.port.is_alive():
+                self._close(listening)
+        for ifindex, link in sorted(wanted.items()):
+            if ifindex in self._links:
+                port = self._links[ifindex].port
+                port.ifname, port.lladdr = link.ifname, link.lladdr
+            else:
+                self._open(link)
+
+    def listen_for(self, addresses: Iterable[IPAddress] | None) -> None:
+        """Hear ARP and neighbor discovery of these addresses only, on all links; None is of all. The kernel drops most
+        of the rest, so that a flood about others' addresses costs nothing.
+        """
+        wanted = None if addresses is None else frozenset(addresses)
+        if wanted == self._addresses:
+            return
+        self._addresses, self._program = wanted, program(self._identifier, wanted)
+        for listening in self._links.values():
+            listening.port.listen_for(self._program)
 
     def counters(self) -> dict[IfName, Counters]:
-        return {ifname: port.counters for ifname, port in self._ports.items()}
+        return {listening.port.ifname: listening.port.counted() for listening in self._links.values()}
+
+    def read_empty(self) -> None:
+        """Tell of everything that has arrived by now: only then is silence silence."""
+        for listening in list(self._links.values()):
+            taken = 0
+            while taken < FRAMES_AT_MOST:
+                batch = self._read(listening)
+                taken += batch.taken
+                if batch.is_empty or batch.fault:
+                    break
 
     async def apply(self, action: WireAction) -> None:
-        """One frame per address, in order. Raises WireError at the first that can't be sent."""
-        port = self._ports.get(action.ifname)
-        if port is None:
-            raise WireError(f"{action.ifname}: no such link is open")
-        build = frames.probe if isinstance(action, SendProbe) else frames.announcement
-        for address in action.addresses:
-            await self._send(action.ifname, port, build(port.lladdr, address))
+        """Send one frame per address, in order, paced. Raises WireError at the first that can't be sent."""
+        port = self._port(action.ifname)
+        try:
+            for number, frame in enumerate(self._build(port, action), 1):
+                if not port.send(frame):
+                    await self._send_when_possible(port, frame)
+                if number % BURST == 0:
+                    await asyncio.sleep(BURST_PAUSE)
+        except (TimeoutError, OSError) as error:
+            raise WireError(f"{action.ifname}: frame not sent: {error or 'timeout'}") from error
 
-    async def _send(self, ifname: IfName, port: _Port, frame: bytes) -> None:
-        """A full queue paces us: wait until the kernel takes the frame."""
+    # -- sending -------------------------------------------------------------------------------------------------
+
+    def _build(self, port: Port, action: WireAction) -> Iterator[bytes]:
+        match action:
+            case SendProbe():
+                for address in action.addresses:
+                    if isinstance(address, IPv6Address):
+                        port.join(address)
+                    yield frames.probe(port.lladdr, address)
+            case SendAnnouncement():
+                yield from (frames.announcement(port.lladdr, address) for address in action.addresses)
+            case SendRequest():
+                yield from (frames.request(port.lladdr, action.address, asks=asked) for asked in action.asks)
+            case SendEcho():
+                yield from (self._echo(port, echo) for echo in action.echoes)
+
+    def _echo(self, port: Port, echo: Echo) -> bytes:
+        said = (self._identifier, echo.sequence, self._cookie)
+        return frames.echo_request(port.lladdr, echo.lladdr, source=echo.source, target=echo.target, said=said)
+
+    async def _send_when_possible(self, port: Port, frame: bytes) -> None:
+        """The socket's queue or the link's is full: both empty by themselves, and of the second nobody tells."""
         try:
             async with asyncio.timeout(self._timeout):
-                await asyncio.get_running_loop().sock_sendall(port.socket, frame)
-            port.counters.sent += 1
-        except (TimeoutError, OSError) as error:
+                while not port.send(frame):  # noqa: ASYNC110 - the kernel has no event for it
+                    await asyncio.sleep(BURST_PAUSE)
+        except TimeoutError:
             port.counters.send_errors += 1
-            raise WireError(f"{ifname}: frame not sent: {error or 'timeout'}") from error
+            raise
+
+    def _port(self, ifname: IfName) -> Port:
+        for listening in self._links.values():
+            if listening.port.ifname == ifname:
+                return listening.port
+        raise WireError(f"{ifname}: no such link is open")
+
+    # -- hearing -------------------------------------------------------------------------------------------------
 
     def _open(self, link: Link) -> None:
         try:
-            opened = _packet_socket(link.ifname)
+            port = Port(link.ifname, link.ifindex, link.lladdr, self._program)
         except OSError as error:  # the link went away in between: the next look at the kernel says so
             log.warning("link not opened: %s: %s", link.ifname, error)
             return
-        port = _Port(link.ifindex, link.lladdr, opened, Counters())
-        self._ports[link.ifname] = port
-        asyncio.get_running_loop().add_reader(opened.fileno(), self._read, link.ifname, port)
+        listening = self._links[link.ifindex] = _Listening(port)
+        asyncio.get_running_loop().add_reader(port.fileno(), self._turn, listening)
 
-    def _close(self, ifname: IfName) -> None:
-        port = self._ports.pop(ifname)
-        asyncio.get_running_loop().remove_reader(port.socket.fileno())
-        port.socket.close()
+    def _close(self, listening: _Listening) -> None:
+        del self._links[listening.port.ifindex]
+        if listening.timer:
+            listening.timer.cancel()
+        asyncio.get_running_loop().remove_reader(listening.port.fileno())
+        listening.port.close()
 
-    def _read(self, ifname: IfName, port: _Port) -> None:
-        found: dict[Heard, None] = {}
-        for _ in range(FRAMES_A_WAKEUP):
-            try:
-                frame = port.socket.recv(LARGEST_FRAME)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                port.counters.receive_errors += 1
-                if error.errno not in {errno.ENETDOWN, errno.ENOBUFS}:
-                    log.warning("link closed: %s: %s", ifname, error)
-                    self._close(ifname)
-                break
-            parsed = frames.parse(frame)
-            if parsed is None:
+    def _turn(self, listening: _Listening) -> None:
+        now = time.monotonic()
+        if now - listening.window > WINDOW:
+            listening.window, listening.turns = now, 0
+        listening.turns += 1
+        self._read(listening)
+        if listening.turns > CALM_TURNS and self._links.get(listening.port.ifindex) is listening:
+            asyncio.get_running_loop().remove_reader(listening.port.fileno())
+            self._look_later(listening)
+
+    def _look_later(self, listening: _Listening) -> None:
+        listening.timer = asyncio.get_running_loop().call_later(PAUSE, self._look, listening)
+
+    def _look(self, listening: _Listening) -> None:
+        batch = self._read(listening)
+        if self._links.get(listening.port.ifindex) is not listening:
+            return
+        if batch.taken > CALM_FRAMES:
+            self._look_later(listening)
+            return
+        listening.timer = None
+        asyncio.get_running_loop().add_reader(listening.port.fileno(), self._turn, listening)
+
+    def _read(self, listening: _Listening) -> Batch:
+        port = listening.port
+        batch = port.read(FRAMES_A_TURN)
+        found: dict[Heard | HeardEcho, None] = {}
+        for seen, arrived in batch.seen:
+            if (value := self._value(port.ifname, seen, arrived)) is None:
                 port.counters.ignored += 1
-                continue
-            port.counters.received += 1
-            found[Heard(ifname=ifname, address=parsed[0], lladdr=parsed[1])] = None
+            else:
+                found[value] = None
+        if batch.fault and batch.fault.errno not in {errno.ENETDOWN, errno.ENOBUFS}:
+            log.warning("link closed: %s: %s", port.ifname, batch.fault)
+            self._close(listening)
         if found:
             self._heard(tuple(found))
+        return batch
 
-
-def _packet_socket(ifname: IfName) -> socket.socket:
-    """Filtered before it is bound, so that no other frame is ever queued."""
-    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
-    try:
-        program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in FILTER))
-        fprog = struct.pack("@HP", len(FILTER), ctypes.addressof(program))  # struct sock_fprog
-        made.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, fprog)
-        made.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-        made.bind((ifname, ETH_P_ALL))
-    except OSError:
-        made.close()
-        raise
-    return made
+    def _value(self, ifname: IfName, seen: Seen, arrived: float) -> Heard | HeardEcho | None:
+        match seen:
+            case frames.Echoed(address, lladdr, identifier, sequence, payload):
+                is_ours = identifier == self._identifier and payload == self._cookie
+                return HeardEcho(ifname=ifname, address=address, lladdr=lladdr, sequence=sequence) if is_ours else None
+            case frames.Shown(address, lladdr) if self._addresses is None or address in self._addresses:
+                return Heard(ifname=ifname, address=address, lladdr=lladdr)
+            case _:
+                return None

@@ -95,9 +95,37 @@ class SendAnnouncement:
     addresses: tuple[IPAddress, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendRequest:
+    """From `address`, which is here, ask for each of `asks`: an ARP request, or a neighbor solicitation with our MAC.
+
+    Whoever is asked learns it, also a client that ignores announcements.
+    """
+
+    ifname: IfName
+    address: IPAddress
+    asks: tuple[IPAddress, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Echo:
+    """An ICMP or ICMPv6 echo from the link's own address to `target` at `lladdr`; `sequence` is 16 bits."""
+
+    source: IPAddress
+    target: IPAddress
+    lladdr: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendEcho:
+    ifname: IfName
+    echoes: tuple[Echo, ...]
+
+
 KernelAction = AddVirtualLink | SetDevconf | PutAddresses | RemoveAddresses | PutRoute | RemoveRoute
 BgpAction = SetPeers | AdvertiseRoutes | WithdrawRoutes
-WireAction = SendProbe | SendAnnouncement
+WireAction = SendProbe | SendAnnouncement | SendRequest | SendEcho
 Action = KernelAction | BgpAction | WireAction
 
 

@@ -148,3 +148,13 @@ class Heard:
     ifname: IfName
     address: IPAddress
     lladdr: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardEcho:
+    """The reply to one of our own echoes: whoever has `address` is alive, and its kernel answers."""
+
+    ifname: IfName
+    address: IPAddress
+    lladdr: str
+    sequence: int
