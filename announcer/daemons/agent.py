@@ -93,7 +93,7 @@ class Agent:
         if not self._is_trusted and (pause := await self._doubt(wanted, kernel)) is not None:
             return pause
         self._judge(wanted)
-        todo = plan(wanted, kernel, self.sidecar.observed(), self.clock(), self.pace)
+        todo = await asyncio.to_thread(plan, wanted, kernel, self.sidecar.observed(), self.clock(), self.pace)
         self._note(await self._apply(todo.actions))
         await self._report(wanted, kernel, snapshot)
         return todo.again_in if not self._failed else min(todo.again_in or 1.0, 1.0)
@@ -187,7 +187,8 @@ class Agent:
         if health.is_held:  # what people have to know: the objects are older than what the source says
             errors.append(f"store: {health.message}")
         links = describe_links(kernel)
-        status = node_status(links, wanted, self.owner.state, self.sidecar.observed(), errors)
+        observed = self.sidecar.observed()
+        status = await asyncio.to_thread(node_status, links, wanted, self.owner.state, observed, errors)
         try:
             ref = ObjectRef(kind="NodeAnnouncement", name=self.node)
             await self.store.write_status(ref, status, tell=node_tell(self.node, status, snapshot.pools))

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ CONFIGURATION: Final = "exabgp.conf"
 SOCKET: Final = "bridge.sock"
 BRIDGE: Final = "bridge"
 QUEUED_MOST: Final = 2000
+ROUTES_AT_ONCE: Final = 1000
 RELOADS_UNTIL_ERROR: Final = 5
 
 
@@ -104,11 +105,15 @@ class ExabgpSession:
             case SetPeers():
                 self._set_peers(action.peers)
             case AdvertiseRoutes():
-                self._advertise(action.peer_address, action.routes)
+                for some in _parts(action.routes):
+                    self._advertise(action.peer_address, some)
+                    await asyncio.sleep(0)
             case WithdrawRoutes():
-                self._need_established(action.peer_address)
-                idle = self._picture.idle(action.peer_address, action.routes)
-                self._enqueue(lines.withdraw(action.peer_address, idle))
+                for some in _parts(action.routes):
+                    self._need_established(action.peer_address)
+                    idle = self._picture.idle(action.peer_address, some)
+                    self._enqueue(lines.withdraw(action.peer_address, idle))
+                    await asyncio.sleep(0)
             case _:
                 assert_never(action)
 
@@ -328,3 +333,8 @@ def _first(errors: BaseExceptionGroup[Exception]) -> str:
     """What happened first, where the loss of one task has ended the other."""
     error = errors.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else str(error) or type(error).__name__
+
+
+def _parts(routes: tuple[Route, ...]) -> Iterator[tuple[Route, ...]]:
+    """A few lines at a time, between which the loop may do something else."""
+    return (routes[start : start + ROUTES_AT_ONCE] for start in range(0, len(routes), ROUTES_AT_ONCE))

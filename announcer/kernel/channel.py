@@ -70,6 +70,7 @@ class Channel:
         found: list[memoryview] = []
         sequence = await self._send([(kind, NLM_F_DUMP, body)])
         while True:
+            await asyncio.sleep(0)  # answers that are there already would keep the loop to themselves
             for number, what, flags, data in await self._receive():
                 if number != sequence:
                     continue
@@ -95,6 +96,7 @@ class Channel:
                         waiting.discard(number)
                         if refusal := _refusal(data):
                             refused[start + number - first] = refusal
+            await asyncio.sleep(0)
         return refused
 
     async def _send(self, messages: Sequence[tuple[int, int, bytes]]) -> int:

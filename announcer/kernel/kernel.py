@@ -37,6 +37,8 @@ from announcer.kernel.errors import KernelError, RefusedError
 log = logging.getLogger(__name__)
 GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # RTMGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE
 REOPEN_SECONDS = 1.0
+AT_ONCE = 500
+"""Addresses read or written as bytes between two moments in which the loop may do something else: some 3 ms."""
 
 
 class Kernel:
@@ -74,8 +76,7 @@ class Kernel:
             case SetDevconf():
                 await self._set_devconf(action)
             case PutAddresses():
-                index = _index(action.ifname)
-                await self._request([addresses.put(index, a, action.valid_seconds) for a in action.addresses])
+                await self._put_addresses(action)
             case RemoveAddresses():
                 await self._remove_addresses(action)
             case PutRoute():
@@ -133,7 +134,21 @@ class Kernel:
     async def _read_addresses(self, ifnames: dict[int, IfName]) -> list[LinkAddress]:
         with Channel(timeout_seconds=self._timeout) as channel:
             found = await channel.dump(addresses.RTM_GETADDR, addresses.EVERY_FAMILY)
-        return [one for one in (addresses.read(data, ifnames) for data in found) if one]
+        there: list[LinkAddress] = []
+        for start in range(0, len(found), AT_ONCE):
+            some = (addresses.read(data, ifnames) for data in found[start : start + AT_ONCE])
+            there += [one for one in some if one]
+            await asyncio.sleep(0)
+        return there
+
+    async def _put_addresses(self, action: PutAddresses) -> None:
+        index = _index(action.ifname)
+        messages: list[tuple[int, int, bytes]] = []
+        for start in range(0, len(action.addresses), AT_ONCE):
+            some = action.addresses[start : start + AT_ONCE]
+            messages += [addresses.put(index, a, action.valid_seconds) for a in some]
+            await asyncio.sleep(0)
+        await self._request(messages)
 
     async def _remove_addresses(self, action: RemoveAddresses) -> None:
         index = _index(action.ifname)

@@ -220,7 +220,7 @@ def test_queue_of_lines_is_bounded(tmp_path: Path) -> None:
             await until(lambda: has(session))
             many = tuple(
                 Route(prefix=net(f"10.1.{i // 256}.{i % 256}/32"), communities=frozenset({f"1:{i}"}))
-                for i in range(2001)
+                for i in range(5001)
             )
             with pytest.raises(ExabgpError, match="wait"):
                 await session.apply(AdvertiseRoutes(peer_address=PEER, routes=many))
