@@ -14,13 +14,13 @@ from announcer.core import own
 from announcer.core.model import (
     Action,
     Heard,
-    HeardEcho,
     PutAddresses,
     RemoveAddresses,
     SendAnnouncement,
     SendEcho,
     SendProbe,
     SendRequest,
+    WireEvent,
 )
 from announcer.daemons.edges import Kernel, Wire
 from announcer.kernel import KernelError
@@ -52,7 +52,7 @@ class Owner:
         self._woken.set()
         self._log_changes(before)
 
-    def heard(self, batch: Iterable[Heard | HeardEcho]) -> None:
+    def heard(self, batch: Iterable[WireEvent]) -> None:
         for one in batch:
             if isinstance(one, Heard):  # nodes aren't watched yet, so no echo is sent
                 self.tell(one)

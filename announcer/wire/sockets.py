@@ -21,6 +21,7 @@ from announcer.core.model import (
     Echo,
     Heard,
     HeardEcho,
+    HeardProbe,
     IfName,
     IPAddress,
     Link,
@@ -29,6 +30,7 @@ from announcer.core.model import (
     SendProbe,
     SendRequest,
     WireAction,
+    WireEvent,
 )
 from announcer.wire import frames
 from announcer.wire.filters import program
@@ -60,9 +62,11 @@ class _Listening:
 
 
 class Wire:
-    """`async with Wire(heard) as wire:`; `heard` gets what one reading brought, in order, equal values once."""
+    """`async with Wire(heard) as wire:`; `heard` gets what one reading brought, in order, equal values once, with
+    the time of the first.
+    """
 
-    def __init__(self, heard: Callable[[tuple[Heard | HeardEcho, ...]], None], *, timeout_seconds: float = 1.0) -> None:
+    def __init__(self, heard: Callable[[tuple[WireEvent, ...]], None], *, timeout_seconds: float = 1.0) -> None:
         self._heard, self._timeout = heard, timeout_seconds
         self._links: dict[int, _Listening] = {}
         self._identifier, self._cookie = int.from_bytes(os.urandom(2), "big"), os.urandom(COOKIE_BYTES)
@@ -208,12 +212,12 @@ class Wire:
     def _read(self, listening: _Listening) -> Batch:
         port = listening.port
         batch = port.read(FRAMES_A_TURN)
-        found: dict[Heard | HeardEcho, None] = {}
+        found: dict[WireEvent, None] = {}
         for seen, arrived in batch.seen:
             if (value := self._value(port.ifname, seen, arrived)) is None:
                 port.counters.ignored += 1
             else:
-                found[value] = None
+                found.setdefault(value)
         if batch.fault and batch.fault.errno not in {errno.ENETDOWN, errno.ENOBUFS}:
             log.warning("link closed: %s: %s", port.ifname, batch.fault)
             self._close(listening)
@@ -221,12 +225,14 @@ class Wire:
             self._heard(tuple(found))
         return batch
 
-    def _value(self, ifname: IfName, seen: Seen, arrived: float) -> Heard | HeardEcho | None:
+    def _value(self, ifname: IfName, seen: Seen, at: float) -> WireEvent | None:
         match seen:
             case frames.Echoed(address, lladdr, identifier, sequence, payload):
-                is_ours = identifier == self._identifier and payload == self._cookie
-                return HeardEcho(ifname=ifname, address=address, lladdr=lladdr, sequence=sequence) if is_ours else None
-            case frames.Shown(address, lladdr) if self._addresses is None or address in self._addresses:
-                return Heard(ifname=ifname, address=address, lladdr=lladdr)
-            case _:
-                return None
+                if (identifier, payload) != (self._identifier, self._cookie):
+                    return None
+                return HeardEcho(ifname=ifname, address=address, lladdr=lladdr, sequence=sequence, at=at)
+            case frames.Shown(address, lladdr) | frames.Asked(address, lladdr):
+                if self._addresses is not None and address not in self._addresses:
+                    return None
+                kind = Heard if isinstance(seen, frames.Shown) else HeardProbe
+                return kind(ifname=ifname, address=address, lladdr=lladdr, at=at)

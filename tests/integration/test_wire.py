@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from announcer.core.model import Heard, IfName, Link, PutAddresses, SendAnnouncement, SendProbe
+from announcer.core.model import Heard, IfName, Link, PutAddresses, SendAnnouncement, SendProbe, WireEvent
 from announcer.kernel import Kernel
 from announcer.wire import Wire, WireError
 from tests.builders import ip
@@ -38,9 +38,9 @@ def lladdr(node: Namespace) -> str:
     return node.exec("cat", "/sys/class/net/eth0/address").strip()
 
 
-def run(node: Namespace, test: Callable[[Wire, list[Heard]], Awaitable[None]]) -> None:
+def run(node: Namespace, test: Callable[[Wire, list[WireEvent]], Awaitable[None]]) -> None:
     async def inside() -> None:
-        heard: list[Heard] = []
+        heard: list[WireEvent] = []
         async with Kernel() as kernel, Wire(heard.extend) as wire:
             wire.set_links(await eth0(kernel))
             await test(wire, heard)
@@ -56,7 +56,7 @@ async def eth0(kernel: Kernel) -> list[Link]:
 def test_probe_of_a_held_address_is_answered_by_its_kernel(pair: tuple[Namespace, Namespace]) -> None:
     asker, holder = pair
 
-    async def test(wire: Wire, heard: list[Heard]) -> None:
+    async def test(wire: Wire, heard: list[WireEvent]) -> None:
         await wire.apply(SendProbe(ifname=ETH0, addresses=(V4, V6)))
         wanted = {Heard(ifname=ETH0, address=a, lladdr=lladdr(holder)) for a in (V4, V6)}
         await until(lambda: wanted <= set(heard), seconds=2, what="answers to both probes")
@@ -67,7 +67,7 @@ def test_probe_of_a_held_address_is_answered_by_its_kernel(pair: tuple[Namespace
 def test_probe_of_a_free_address_stays_unanswered(pair: tuple[Namespace, Namespace]) -> None:
     asker, _ = pair
 
-    async def test(wire: Wire, heard: list[Heard]) -> None:
+    async def test(wire: Wire, heard: list[WireEvent]) -> None:
         await wire.apply(SendProbe(ifname=ETH0, addresses=(FREE4, FREE6)))
         await stays(lambda: not {h.address for h in heard} & {FREE4, FREE6}, seconds=0.3)
 
@@ -81,7 +81,7 @@ def test_announcement_moves_the_entry_of_a_client(pair: tuple[Namespace, Namespa
     for address in (FREE4, FREE6):
         client.ip("neigh", "replace", str(address), "lladdr", old, "dev", "eth0", "nud", "reachable")
 
-    async def test(wire: Wire, heard: list[Heard]) -> None:
+    async def test(wire: Wire, heard: list[WireEvent]) -> None:
         await wire.apply(SendAnnouncement(ifname=ETH0, addresses=(FREE4, FREE6)))
 
         def moved() -> bool:
@@ -99,7 +99,7 @@ def test_filter_lets_nothing_else_through(pair: tuple[Namespace, Namespace]) -> 
     asker.ip("addr", "add", "10.111.111.2/24", "dev", "eth0")
     other.ip("addr", "add", "10.111.111.3/24", "dev", "eth0")
 
-    async def test(wire: Wire, heard: list[Heard]) -> None:
+    async def test(wire: Wire, heard: list[WireEvent]) -> None:
         await asyncio.to_thread(other.exec, "ping", "-c", "20", "-i", "0.01", "-q", "10.111.111.2")
         await until(lambda: heard, what="the ARP before the ping")
         counters = wire.counters()[ETH0]

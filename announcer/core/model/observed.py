@@ -143,11 +143,24 @@ class ObservedBgp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """Somebody on the link shows that it holds `address`: an ARP packet with it as spa, or a neighbor advertisement."""
+    """Somebody on the link shows that it holds `address`: an ARP packet with it as spa, a neighbor advertisement, or a
+    neighbor solicitation from it. `at` is monotonic seconds at which the kernel took the frame; 0 is not known.
+    """
 
     ifname: IfName
     address: IPAddress
     lladdr: str
+    at: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardProbe:
+    """Somebody at `lladdr` asks whether anybody holds `address`: an ARP probe, or duplicate address detection."""
+
+    ifname: IfName
+    address: IPAddress
+    lladdr: str
+    at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,3 +171,7 @@ class HeardEcho:
     address: IPAddress
     lladdr: str
     sequence: int
+    at: float = field(default=0.0, compare=False)
+
+
+WireEvent = Heard | HeardProbe | HeardEcho
