@@ -18,7 +18,6 @@ from announcer.exabgp import ExabgpSession
 from announcer.kernel import Kernel
 from announcer.store.kubernetes import (
     CONFIGURATION,
-    FOR_AGENT,
     FOR_ALLOCATOR,
     MIRRORS,
     KubernetesStore,
@@ -37,8 +36,7 @@ async def agent(arguments: argparse.Namespace) -> int:
         store: ManifestStore | KubernetesStore
         if folder is None:
             opened = await stack.enter_async_context(stores.client(arguments))
-            role = Role(component="announcer-agent", writes=frozenset({"NodeAnnouncement"}))
-            store = stores.kubernetes(opened, FOR_AGENT, role)
+            store = stores.for_agent(opened, arguments.node)
         else:
             store = folder
         owner = Owner(kernel, wire, time.monotonic, own.Timing(), lambda: daemon.loop.wake())

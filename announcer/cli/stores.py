@@ -2,14 +2,16 @@
 
 import argparse
 import os
-from collections.abc import AsyncIterator, Iterable, Set
+from collections.abc import AsyncIterator, Iterable, Mapping, Set
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from announcer.core.allocate import CLASSES
 from announcer.core.desired import announced
 from announcer.core.dialects import assemble, parse
-from announcer.store.kubernetes import Client, KubernetesStore, Meaning, Resource, Role
+from announcer.core.model import Parsed
+from announcer.store.kubernetes import FOR_AGENT, Client, KubernetesStore, Meaning, Resource, Role
 from announcer.store.manifests import ManifestStore
 
 
@@ -32,6 +34,18 @@ async def client(arguments: argparse.Namespace) -> AsyncIterator[Client]:
 
 def kubernetes(opened: Client, resources: Iterable[Resource], role: Role) -> KubernetesStore:
     return KubernetesStore(opened, resources, Meaning(parse=parse, assemble=assemble, announced=announced), role)
+
+
+def for_agent(opened: Client, node: str) -> KubernetesStore:
+    """Of other nodes' reports an agent asks for their links alone, which spares it ten thousand addresses a node."""
+
+    def parse_links(raw: Mapping[str, Any], source: str) -> Parsed:
+        if raw["kind"] == "NodeAnnouncement" and isinstance(raw.get("status"), Mapping):
+            raw = {**raw, "status": {name: value for name, value in raw["status"].items() if name != "addresses"}}
+        return parse(raw, source)
+
+    role = Role(component="announcer-agent", writes=frozenset({"NodeAnnouncement"}), name=node)
+    return KubernetesStore(opened, FOR_AGENT, Meaning(parse=parse_links, assemble=assemble, announced=announced), role)
 
 
 def classes(arguments: argparse.Namespace) -> Set[str]:

@@ -85,7 +85,7 @@ class Agent:
     async def one_pass(self) -> float | None:
         kernel = await self.kernel.read()
         self._look(kernel)
-        snapshot = self.store.snapshot()
+        snapshot = await self.store.latest()
         wanted = await self._decide(snapshot, kernel)
         if isinstance(snapshot, Unknown) or isinstance(wanted, Unknown):
             log.debug("nothing is changed, nothing is reported: what this node should have is not known")

@@ -83,7 +83,7 @@ class Allocator:
         if term != self._fresh_in:
             await self.store.refresh()
             self._fresh_in = term
-        snapshot = self.store.snapshot()
+        snapshot = await self.store.latest()
         if isinstance(snapshot, Unknown):
             return None
         found = await asyncio.to_thread(self._decide, snapshot)

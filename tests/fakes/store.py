@@ -43,6 +43,9 @@ class FakeStore:
         for wake in self._wakes:
             wake()
 
+    async def latest(self) -> Snapshot | Unknown:
+        return self.snapshot()
+
     def snapshot(self) -> Snapshot | Unknown:
         if not self.is_synced:
             return UNKNOWN

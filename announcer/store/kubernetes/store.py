@@ -96,11 +96,12 @@ class Meaning:
 class Role:
     """As whom this process writes: its field manager, the kinds whose status it writes, and whether it may now.
 
-    Only of those kinds more than the parsed value is kept.
+    Only of those kinds more than the parsed value is kept, and only of the object called `name` where there is a name.
     """
 
     component: str
     writes: frozenset[str] = frozenset()
+    name: str = ""
     may_write: Callable[[], bool] = lambda: True
 
 
@@ -122,16 +123,32 @@ class KubernetesStore:
         self._reflectors = [Reflector(client, table.resource, self, clock, timing) for table in self._tables.values()]
         self._writer = Writer(client, role.component, self._target, self._took, self._rested, role.may_write)
         self._snapshot: Snapshot | None = None
+        self._is_touched = False
+        """Whether anything has changed since a snapshot was begun."""
         self._wake: Callable[[], None] = lambda: None
 
     def snapshot(self) -> Snapshot | Unknown:
         if not self.health().is_synced:
             return UNKNOWN
         if self._snapshot is None:
-            self._snapshot = self._meaning.assemble(
-                e.parsed for table in self._tables.values() for e in table.entries.values()
-            )
+            self._snapshot = self._meaning.assemble(self._everything())
         return self._snapshot
+
+    async def latest(self) -> Snapshot | Unknown:
+        """`snapshot`, put together in a thread: ten thousand Services take longer than the loop may stand still."""
+        if self._snapshot is not None or not self.health().is_synced:
+            return self.snapshot()
+        self._is_touched = False
+        found = await asyncio.to_thread(self._meaning.assemble, self._everything())
+        if not self._is_touched:
+            self._snapshot = found
+        return found
+
+    def _everything(self) -> list[Parsed]:
+        return [entry.parsed for table in self._tables.values() for entry in table.entries.values()]
+
+    def _touch(self) -> None:
+        self._snapshot, self._is_touched = None, True
 
     def health(self) -> StoreHealth:
         tables = self._tables.values()
@@ -215,7 +232,7 @@ class KubernetesStore:
         if is_first:  # what stays for long is no business of the garbage collector, whose pauses grow with it
             gc.freeze()
         if is_news:
-            self._snapshot = None
+            self._touch()
             self._wake()
         return None
 
@@ -224,7 +241,7 @@ class KubernetesStore:
         table.seen = _version(raw) or table.seen
         if kind == "DELETED":
             if table.entries.pop(_identity(raw), None) is not None:
-                self._snapshot = None
+                self._touch()
                 self._wake()
         else:
             self._put(table, raw)
@@ -251,7 +268,7 @@ class KubernetesStore:
         key, entry = self._read(raw, table)
         table.entries[key] = entry
         if old is None or old.parsed != entry.parsed:
-            self._snapshot = None
+            self._touch()
             if not is_own and not self._writer.is_writing(table.resource.kind, *key):
                 self._wake()
 
@@ -265,7 +282,7 @@ class KubernetesStore:
         old = table.entries.get(key)
         if parsed.value is None and parsed.problems and old is not None and old.parsed.value is not None:
             parsed = replace(parsed, value=old.parsed.value)
-        keeps = table.resource.kind in self._role.writes
+        keeps = table.resource.kind in self._role.writes and self._role.name in {"", key[1]}
         uid = str(raw["metadata"].get("uid") or "")
         return key, _Entry(parsed=parsed, resource_version=_version(raw), uid=uid, raw=raw if keeps else None)
 

@@ -70,6 +70,9 @@ class ManifestStore:
             self._snapshot = self._assemble([*(entry.parsed for entry in self._entries.values()), *self._problems])
         return self._snapshot
 
+    async def latest(self) -> Snapshot | Unknown:
+        return self.snapshot()
+
     def health(self) -> StoreHealth:
         return self._health
 
