@@ -22,7 +22,8 @@ NLMSGERR_ATTR_MSG = 1
 NLA_F_NESTED = 0x8000
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
-MESSAGES_A_SEND = 200
+MESSAGES_A_SEND = 25
+"""The kernel carries them out within the call that sends them: on a link with 10,000 addresses, 1.5 ms for each more."""
 READ_SIZE = 1 << 20
 
 
