@@ -23,7 +23,7 @@ NLA_F_NESTED = 0x8000
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 MESSAGES_A_SEND = 25
-"""The kernel carries them out within the call that sends them: on a link with 10,000 addresses, 1.5 ms for each more."""
+"""The kernel carries them out within the call that sends them: 1.5 ms for each on a link with 10,000 addresses."""
 READ_SIZE = 1 << 20
 
 
