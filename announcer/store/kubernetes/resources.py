@@ -50,16 +50,6 @@ class Resource:
         return f"/apis/{self.group}/{version}" if self.group else f"/api/{version}"
 
 
-class _Metadata(TypedDict, total=False):
-    name: str
-    namespace: str
-    uid: str
-    resourceVersion: str
-    creationTimestamp: str | None
-    labels: dict[str, str]
-    annotations: dict[str, str]
-
-
 class _BareMetadata(TypedDict, total=False):
     name: str
     namespace: str
@@ -67,6 +57,10 @@ class _BareMetadata(TypedDict, total=False):
     resourceVersion: str
     creationTimestamp: str | None
     labels: dict[str, str]
+
+
+class _Metadata(_BareMetadata, total=False):
+    annotations: dict[str, str]
 
 
 class _ServiceSpec(TypedDict, total=False):
