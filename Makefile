@@ -61,6 +61,14 @@ bench-lab: ## figures of the running lab: latency to the FIB, 1,000 Services, me
 bench-kubernetes: cluster ## figures with 10,000 Services on a real API server, in a lab of its own (needs root, minutes)
 	@$(BIN)/python -m bench.kubernetes
 
+.PHONY: fuzz-frames
+fuzz-frames: venv ## parse 1,000,000 mangled ARP, ND and ICMP frames (COUNT=, SEED=), and say how fast
+	@$(BIN)/python -m tests.property.mangling $(or $(COUNT),1000000) $(SEED)
+
+.PHONY: bench-wire
+bench-wire: venv ## figures of the wire: frames/s decoded, what an ARP flood costs, beside tcpdump (needs root)
+	@$(BIN)/python -m bench.wire
+
 .PHONY: lock
 lock: venv ## pin all dependencies again, without addresses
 	$(BIN)/pip -q install uv

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from announcer.core.model import (
     BgpAction,
+    IPAddress,
     KernelAction,
     Link,
     ObjectRef,
@@ -26,6 +27,8 @@ class Kernel(Protocol):
 
 class Wire(Protocol):
     def set_links(self, links: Iterable[Link]) -> None: ...
+    def listen_for(self, addresses: Iterable[IPAddress] | None) -> None: ...
+    def read_empty(self) -> None: ...
     async def apply(self, action: WireAction) -> None: ...
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from announcer.core.model import IfName, Link, WireAction
+from announcer.core.model import IfName, IPAddress, Link, WireAction
 from announcer.wire import WireError
 
 
@@ -10,9 +10,16 @@ class FakeWire:
     def __init__(self) -> None:
         self.sent: list[WireAction] = []
         self.links: set[IfName] = set()
+        self.addresses: frozenset[IPAddress] | None = None
 
     def set_links(self, links: Iterable[Link]) -> None:
         self.links = {link.ifname for link in links}
+
+    def listen_for(self, addresses: Iterable[IPAddress] | None) -> None:
+        self.addresses = None if addresses is None else frozenset(addresses)
+
+    def read_empty(self) -> None:
+        """What a test says is heard at once: nothing ever waits."""
 
     async def apply(self, action: WireAction) -> None:
         if action.ifname not in self.links:
