@@ -31,6 +31,7 @@ SOCKADDR_LL = struct.Struct("=HHiHBB8s")
 MEMBERSHIP = struct.Struct("=iHH8s")  # struct packet_mreq
 RECEIVE_BYTES = 8 << 20  # a small frame takes 768: a second of 10,000 frames/s while the process is stalled
 SEND_BYTES = 1 << 20
+GROUPS_MOST = 64  # cards filter some tens of groups by themselves, and take in all multicast when there are more
 ARP_TYPE, ETHERTYPE, ARP_SPA = b"\x08\x06", slice(12, 14), slice(28, 32)
 ARP_SHOWS, ARP_ASKS = slice(12, 32), slice(12, 42)
 """What of an ARP frame decides its value: up to the spa, or for a probe up to the tpa."""
@@ -133,12 +134,17 @@ class Port:
 
     def join(self, address: IPv6Address) -> None:
         """Hear what is sent to the solicited-node group of an address before it is here: whoever asks whether anybody
-        holds it has to, RFC 4862 §5.4.2. Raises OSError.
+        holds it has to, RFC 4862 §5.4.2. Not beyond GROUPS_MOST, and no failure but a count: what decides, answers and
+        announcements, goes to all nodes or to us.
         """
         group = nd.group_mac(nd.group_of(address.packed))
-        if group not in self._groups:
+        if group in self._groups or len(self._groups) >= GROUPS_MOST:
+            return
+        self._groups.add(group)
+        try:
             _join(self._socket, self.ifindex, group)
-            self._groups.add(group)
+        except OSError:
+            self.counters.receive_errors += 1
 
     def counted(self) -> Counters:
         """A copy of the counters, with what the kernel has dropped since the last look: its own starts again then."""
