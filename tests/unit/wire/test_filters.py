@@ -1,7 +1,7 @@
 """The cBPF program as values: its size, its jumps, and that no address is left out. What it does: integration."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -32,7 +32,12 @@ from tests.builders import ip
 
 MAC, OURS = "02:00:00:00:00:03", 0x1234
 SIZES = {LD: 4, LDH: 2, LDB: 1, LDH_X: 2, LDB_X: 1}
-JUMPS = {JEQ: int.__eq__, JGT: int.__gt__, JGE: int.__ge__, JSET: lambda a, b: bool(a & b)}
+JUMPS: dict[int, Callable[[int, int], bool]] = {
+    JEQ: lambda a, k: a == k,
+    JGT: lambda a, k: a > k,
+    JGE: lambda a, k: a >= k,
+    JSET: lambda a, k: bool(a & k),
+}
 
 
 def instructions(code: bytes) -> Iterator[tuple[int, int, int, int]]:
