@@ -10,13 +10,20 @@ from pathlib import Path
 
 from announcer import log
 from announcer.cli import run, status
+from announcer.core.own import SETTINGS, read_timing
 from announcer.store import StoreError
 from announcer.store.kubernetes import LeaseTiming
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; the exit status is 0 when it did what it was asked."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command == "agent":
+        try:
+            arguments.ownership = read_timing(arguments.ownership)
+        except ValueError as error:
+            parser.error(f"--ownership {error}")
     log.configure(arguments.log_format, arguments.log_level)
     try:
         code: int = asyncio.run(arguments.action(arguments))
@@ -37,6 +44,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     agent.add_argument(
         "--exabgp-dir", type=Path, default=Path("/run/announcer"), help="shared with the ExaBGP sidecar (%(default)s)"
+    )
+    agent.add_argument(
+        "--ownership",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"a setting of who answers for local addresses, may be given again; one of {', '.join(SETTINGS)} "
+        "(docs/ownership.md)",
     )
     agent.set_defaults(action=run.agent)
     allocator = commands.add_parser("allocator", help="the cluster process: gives Services their addresses")

@@ -8,7 +8,6 @@ import time
 from contextlib import AsyncExitStack
 
 from announcer.cli import stores
-from announcer.core import own
 from announcer.core.model import NodeName
 from announcer.daemons.agent import Agent
 from announcer.daemons.allocator import Allocator, Alone
@@ -39,7 +38,7 @@ async def agent(arguments: argparse.Namespace) -> int:
             store = stores.for_agent(opened, arguments.node)
         else:
             store = folder
-        owner = Owner(kernel, wire, time.monotonic, own.Timing(), lambda: daemon.loop.wake())
+        owner = Owner(kernel, wire, time.monotonic, arguments.ownership, lambda: daemon.loop.wake())
         sidecar = ExabgpSession(arguments.exabgp_dir, lambda: daemon.loop.wake())
         daemon = Agent(
             node=NodeName(arguments.node),

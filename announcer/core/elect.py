@@ -2,14 +2,50 @@
 
 The order is that of PureLB and MetalLB, the smallest SHA-256 of `node#address` first, so that whoever comes from them
 keeps its owners. Every node computes the same order from the same candidates, whatever order they come in.
+Addresses that have to sit together (of one Service, or shared by several) are ordered by one of them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from hashlib import sha256
 
-from announcer.core.model import IPAddress, NodeName
+from announcer.core.model import IPAddress, NodeName, Service
 
 
-def elect(candidates: Iterable[NodeName], address: IPAddress) -> tuple[NodeName, ...]:
-    """Candidates, first to last. The address is written as RFC 5952 has it; equal digests can't be."""
-    return tuple(sorted(set(candidates), key=lambda node: sha256(f"{node}#{address}".encode()).digest()))
+def elect(
+    candidates: Iterable[NodeName], address: IPAddress, *, preferred: Set[NodeName] = frozenset()
+) -> tuple[NodeName, ...]:
+    """Candidates, first to last, those that are preferred before all others.
+
+    The address is written as RFC 5952 has it; equal digests can't be.
+    """
+
+    def order(node: NodeName) -> tuple[bool, bytes]:
+        return node not in preferred, sha256(f"{node}#{address}".encode()).digest()
+
+    return tuple(sorted(set(candidates), key=order))
+
+
+def together(services: Iterable[Service]) -> dict[IPAddress, IPAddress]:
+    """For each address the one whose hash decides: the first of its Service, as MetalLB and PureLB have it.
+
+    Where Services share addresses, the smallest first address of all that hang together.
+    """
+    leads: dict[IPAddress, IPAddress] = {}
+    groups: dict[IPAddress, list[IPAddress]] = {}
+    for service in services:
+        if not service.status_addresses:
+            continue
+        lead = service.status_addresses[0]
+        leads.setdefault(lead, lead)
+        groups.setdefault(leads[lead], [lead])
+        for address in service.status_addresses:
+            mine, other = leads[lead], leads.get(address)
+            if other is None:
+                leads[address] = mine
+                groups[mine].append(address)
+            elif other != mine:
+                kept, gone = sorted((mine, other), key=lambda a: (a.version, int(a)))
+                for moved in groups.pop(gone):
+                    leads[moved] = kept
+                    groups[kept].append(moved)
+    return leads

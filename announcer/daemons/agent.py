@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from announcer.core import own
 from announcer.core.allocate import CLASSES
-from announcer.core.desired import Desired, describe_links, desired
+from announcer.core.desired import Desired, describe_links, desired, gateways
 from announcer.core.model import (
     UNKNOWN,
     Action,
@@ -83,8 +83,9 @@ class Agent:
         await self.owner.farewell()
 
     async def one_pass(self) -> float | None:
+        began = self.clock()
         kernel = await self.kernel.read()
-        self._look(kernel)
+        self._look(kernel, began)
         snapshot = await self.store.latest()
         wanted = await self._decide(snapshot, kernel)
         if isinstance(snapshot, Unknown) or isinstance(wanted, Unknown):
@@ -133,16 +134,25 @@ class Agent:
         self.store.release()
         self.loop.wake()
 
-    def _look(self, kernel: ObservedKernel) -> None:
+    def _look(self, kernel: ObservedKernel, began: float) -> None:
         links = describe_links(kernel)
         real = {link.ifname for link in links}
         self.wire.set_links(link for link in kernel.links if link.ifname in real and link.has_carrier)
         keys = frozenset((a.ifname, a.address) for a in kernel.addresses if a.is_ours and a.ifname in real)
-        self.owner.tell(own.Present(keys=keys, lladdrs={link.ifname: link.lladdr for link in links}))
+        found = {
+            link.ifname: own.OwnLink(
+                lladdr=link.lladdr,
+                has_carrier=link.has_carrier,
+                sources=link.addresses,
+                gateways=gateways(kernel, link.ifname),
+            )
+            for link in links
+        }
+        self.owner.tell(own.Present(keys=keys, links=found, at=began))
 
     def _judge(self, wanted: Desired) -> None:
-        found = {(c.ifname, c.address): (c.position, c.rivals) for c in wanted.candidacies}
-        self.owner.tell(own.May(candidacies=found, keep=wanted.keep, nodes=wanted.node_lladdrs))
+        found = {(c.ifname, c.address): c.candidates for c in wanted.candidacies}
+        self.owner.tell(own.May(node=self.node, candidacies=found, neighbors=wanted.neighbors, keep=wanted.keep))
 
     async def _apply(self, actions: tuple[Action, ...]) -> list[Outcome]:
         """Carry out in order. Once something that makes ready has failed, nothing more is attracted in this pass."""

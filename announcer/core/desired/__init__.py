@@ -12,7 +12,7 @@ An eligible node is not excluded, has its network, and for policy Local has a us
 because an object can't be understood ends in `keep`: whatever stands on the node for it stays.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from ipaddress import ip_network
 
 from announcer.core.allocate import CLASSES
@@ -23,7 +23,8 @@ from announcer.core.desired.values import Placement as Placement
 from announcer.core.desired.view import View, is_within, only_some, selects, selects_pool
 from announcer.core.desired.view import announced as announced
 from announcer.core.desired.view import describe_links as describe_links
-from announcer.core.elect import elect
+from announcer.core.desired.view import gateways as gateways
+from announcer.core.elect import elect, together
 from announcer.core.model import (
     POOL_KINDS,
     PROTOCOL,
@@ -71,7 +72,7 @@ class _Decision:
     def __init__(self, view: View, classes: Set[str]) -> None:
         self.view, self.classes = view, classes
         self.placements: list[Placement] = []
-        self.candidacies: list[Candidacy] = []
+        self.live: dict[IPAddress, list[Mapping[NodeName, tuple[LinkReport, ...]]]] = {}
         self.addresses: set[IPAddress] = set()
         self.routes: set[KernelRoute] = set()
         self.bgp: dict[IPAddress, dict[IPNetwork, Route]] = {peer.peer_address: {} for peer in view.peers}
@@ -84,7 +85,7 @@ class _Decision:
         return Desired(
             virtual_link=self.view.virtual_link(),
             addresses=frozenset(self.addresses),
-            candidacies=tuple(self.candidacies),
+            candidacies=tuple(self._elect()),
             routes=frozenset(self.routes),
             devconf=self._devconf(),
             peers=tuple(sorted(self.view.peers, key=lambda p: (p.peer_address.version, p.peer_address))),
@@ -93,6 +94,7 @@ class _Decision:
             keep=frozenset(self.keep),
             placements=tuple(self.placements),
             node_lladdrs=frozenset(link.lladdr for links in self.view.links.values() for link in links),
+            neighbors=self.view.neighbors(),
         )
 
     # -- one Service ---------------------------------------------------------------------------------------------
@@ -172,17 +174,25 @@ class _Decision:
             )
             self._note(service, address, Mode.LOCAL, reason=reason)
             return
-        order = elect(live, service.status_addresses[0])
-        rivals = frozenset(link.lladdr for on in live.values() for link in on)
         self.addresses.add(address)
+        self.live.setdefault(address, []).append(live)
         for link in mine:
-            position = order.index(self.view.own.name)
-            self.candidacies.append(
-                Candidacy(address=address, ifname=link.ifname, position=position, candidates=order, rivals=rivals)
-            )
             self._note(service, address, Mode.LOCAL, ifname=link.ifname)
             if len(mine) == 1:  # on one of several links nobody knows which way back is right
                 self._return_route(link, address, found)
+
+    def _elect(self) -> Iterator[Candidacy]:
+        """An address that Services share is held where all of them can be served, if there is such a node."""
+        homes = together(self.view.snapshot.services)
+        for address, lives in self.live.items():
+            nodes = set.intersection(*map(set, lives)) or set.union(*map(set, lives))
+            order = elect(nodes, homes[address])
+            if self.view.own.name not in nodes:
+                continue
+            links = {link.ifname: None for live in lives for link in live.get(self.view.own.name, ())}
+            position = order.index(self.view.own.name)
+            for ifname in links:
+                yield Candidacy(address=address, ifname=ifname, position=position, candidates=order)
 
     def _advertised_links(
         self, pool: Pool, nodes: tuple[NodeName, ...], address: IPAddress, ads: list[LocalAdvertisement]

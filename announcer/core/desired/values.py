@@ -17,6 +17,7 @@ from announcer.core.model import (
     ServiceKey,
     SetDevconf,
 )
+from announcer.core.own import Neighbor
 
 
 class Mode(Enum):
@@ -26,13 +27,12 @@ class Mode(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidacy:
-    """This node may hold `address` on `ifname`. `position` counts from 0; `rivals` are the MACs of all candidates."""
+    """This node may hold `address` on `ifname`; `candidates` in order, this node at `position`, from 0."""
 
     address: IPAddress
     ifname: IfName
     position: int
     candidates: tuple[NodeName, ...]
-    rivals: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,3 +62,5 @@ class Desired:
     keep: frozenset[IPAddress] = frozenset()
     placements: tuple[Placement, ...] = ()
     node_lladdrs: frozenset[str] = frozenset()
+    neighbors: Mapping[str, Neighbor] = field(default_factory=dict)
+    """Other nodes' links by MAC."""

@@ -33,6 +33,7 @@ from announcer.core.model import (
     Snapshot,
     TrafficPolicy,
 )
+from announcer.core.own import Neighbor
 
 NOT_REAL = re.compile(r"lo|(docker|cbr|dummy|virbr|lxcbr|veth|cali|tunl|flannel|kube-|cni|nodelocaldns|lxc).*")
 """Links that never carry a local address: MetalLB's default list of what L2 leaves alone."""
@@ -66,6 +67,7 @@ def describe_links(kernel: ObservedKernel) -> tuple[LinkReport, ...]:
                 )
             ),
             has_carrier=link.has_carrier,
+            addresses=own_addresses(kernel, link.ifname),
         )
         for link in sorted(real, key=lambda link: link.ifname)
     )
@@ -140,6 +142,15 @@ class View:
                 found[node] = tuple(link for link in links if is_within(address, link.subnets + link.on_link)) or links
         return only_some(found)
 
+    def neighbors(self) -> dict[str, Neighbor]:
+        """Other nodes' links by MAC. Two nodes with the same MAC are a mistake: the first by name is believed."""
+        others = sorted((node, links) for node, links in self.links.items() if node != self.own.name)
+        found: dict[str, Neighbor] = {}
+        for node, links in others:
+            for link in links:
+                found.setdefault(link.lladdr, Neighbor(node=node, addresses=link.addresses))
+        return found
+
     def source(self, version: int) -> IPAddress | None:
         """The node's own address of a family: what replies that start here carry. None where it has none."""
         ours = {a.address for a in self.kernel.addresses if not a.is_ours and a.scope is Scope.GLOBAL}
@@ -194,6 +205,18 @@ def announced(snapshot: Snapshot) -> frozenset[IPAddress]:
     homes = Homes(pools)
     services = (s for s in snapshot.services if s.is_load_balancer and endpoints.get(s.key))
     return frozenset(a for s in services for a in s.status_addresses if homes.of(a))
+
+
+def own_addresses(kernel: ObservedKernel, ifname: IfName) -> tuple[IPAddress, ...]:
+    """The node's own on a link, IPv4 first."""
+    mine = {a.address for a in kernel.addresses if a.ifname == ifname and not a.is_ours and a.scope is Scope.GLOBAL}
+    return tuple(sorted(mine, key=lambda a: (a.version, int(a))))
+
+
+def gateways(kernel: ObservedKernel, ifname: IfName) -> tuple[IPAddress, ...]:
+    """Routers behind a link, IPv4 first."""
+    found = {r.gateway for r in kernel.routes if r.ifname == ifname and r.gateway and not r.is_ours}
+    return tuple(sorted(found, key=lambda a: (a.version, int(a))))
 
 
 def _subnets(kernel: ObservedKernel, ifname: IfName) -> tuple[IPNetwork, ...]:

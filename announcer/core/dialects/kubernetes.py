@@ -155,6 +155,7 @@ def _link(item: Fields) -> LinkReport:
         on_link=networks["onLink"],
         default_for=frozenset(n for n in item.elements("defaultFor") if n in {4, 6}),
         has_carrier=item.flag("hasCarrier", default=True),
+        addresses=tuple(a for t in item.texts("addresses") if (a := read_address(t))),
     )
 
 

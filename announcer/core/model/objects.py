@@ -283,6 +283,8 @@ class LinkReport:
     on_link: tuple[IPNetwork, ...] = ()
     """Destinations routed to this link without a gateway, by somebody else's routes."""
     has_carrier: bool = True
+    addresses: tuple[IPAddress, ...] = ()
+    """The node's own: what others ask to know whether it lives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

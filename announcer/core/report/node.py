@@ -79,6 +79,7 @@ def _link(link: LinkReport) -> Status:
         "onLink": [str(n) for n in link.on_link],
         "defaultFor": sorted(link.default_for),
         "hasCarrier": link.has_carrier,
+        "addresses": [str(a) for a in link.addresses],
     }
 
 
@@ -202,7 +203,7 @@ def _placement(
 
 
 def _local_reason(entry: Entry | None, desired: Desired) -> tuple[Reason, str]:
-    if entry is None or entry.phase in {Phase.WAITING, Phase.PROBING}:
+    if entry is None or entry.phase in {Phase.WAITING, Phase.PROBING, Phase.SUCCEEDING, Phase.DARK}:
         return Reason.CLAIMING, ""
     if entry.is_held:
         return Reason.HOLDING, ""

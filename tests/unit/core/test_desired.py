@@ -66,7 +66,9 @@ def test_auto_address_in_the_local_subnet_is_local_there() -> None:
     (candidacy,) = found.candidacies
     assert (candidacy.ifname, candidacy.address) == ("eth0", ip(LOCAL))
     assert set(candidacy.candidates) == {"n1", "n2", "n3"}
-    assert candidacy.rivals == {f"02:00:00:00:00:0{i}" for i in (2, 3, 4)}
+    assert {m: n.node for m, n in found.neighbors.items() if m[12:14] == "00"} == {
+        f"02:00:00:00:00:0{i}": f"n{i - 1}" for i in (3, 4)
+    }
     assert found.addresses == {ip(LOCAL)}
     assert (found.routes, found.bgp) == (frozenset(), {})
 

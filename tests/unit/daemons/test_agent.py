@@ -34,7 +34,7 @@ from tests.waiting import until
 
 VIRTUAL, LOCAL, TOR = ip("10.113.113.100"), ip("10.111.111.100"), ip("10.111.111.254")
 NET = net("10.113.113.0/24")
-TIMING = own.Timing(interval=0.01, settle=0.0, leave=0.1)
+TIMING = own.Timing(interval=0.01, leave=0.1)
 WEB = service(addresses=[str(VIRTUAL)])
 HERE = service("here", addresses=[str(LOCAL)])
 CLUSTER = (

@@ -1,0 +1,159 @@
+"""Is that node dead? §5 of the protocol: nodes are watched, not addresses.
+
+| of a node | is |
+|---|---|
+| answered ICMP once | judged by ICMP alone: an EVPN switch may answer ARP for the dead |
+| never | judged by ARP as well: a firewall may drop ICMP |
+| no address on the link | asked for the addresses that it holds, one after the other |
+
+ARP is only asked where its answer could decide. Every question is one interval old when it is judged, but for the last
+one: half an interval after it, or the median outage would be 3.5 T. An own tick that is late by more than T/2 judges
+nothing, and asks anew. Where doubt in this node's own link is possible, somebody else has to have answered.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from announcer.core.model import Echo, Heard, HeardEcho, IfName, IPAddress
+from announcer.core.own.values import Target, Watch
+from announcer.core.own.work import Work
+
+SEQUENCES = 2**16
+LATE_ANSWERS = 3
+
+
+def beat(work: Work, wanted: Mapping[Target, list[IPAddress]]) -> list[Target]:
+    """Judge the interval that ends, and ask again. Returns who has died with it; `wanted` has what each one holds."""
+    timing, now = work.timing, work.now
+    is_late = now - work.beat > timing.interval / 2
+    work.beat = now + timing.interval if is_late else work.beat + timing.interval
+    for target in work.watches.keys() - wanted.keys():
+        del work.watches[target]
+    for target, watch in work.watches.items():
+        work.watches[target] = _judged(watch, now, is_late=is_late)
+    for target in wanted.keys() - work.watches.keys():
+        work.watches[target] = Watch(heard=now)
+    dead = [] if is_late else _dead(work, timing.missed)
+    work.sequence = (work.sequence + 1) % SEQUENCES
+    for target in sorted(work.watches):
+        _ask(work, target, wanted[target])
+    _ask_gateways(work)
+    is_last = any(w.silent == timing.missed - 1 and not w.is_dead for w in work.watches.values())
+    work.verdict = now + timing.interval / 2 if is_last else float("inf")
+    return dead
+
+
+def verdict(work: Work) -> list[Target]:
+    """Half an interval after the last question: whoever was silent all the time, and still is."""
+    work.verdict = float("inf")
+    return _dead(work, work.timing.missed, still_open=1)
+
+
+def hear_echo(work: Work, echo: HeardEcho) -> Target | None:
+    """The node that lives, if it is watched: what comes back is one of the last questions, and from that MAC."""
+    target = (echo.ifname, echo.lladdr)
+    watch = work.watches.get(target)
+    age = (work.sequence - echo.sequence) % SEQUENCES
+    neighbor = work.neighbors.get(echo.lladdr)
+    if watch is None or neighbor is None or echo.address not in neighbor.addresses or age >= LATE_ANSWERS:
+        return None
+    work.watches[target] = replace(watch, has_echo=True, echoed=True, heard=work.now)
+    work.answered[echo.ifname] = work.now
+    return target
+
+
+def hear_arp(work: Work, heard: Heard) -> Target | None:
+    """The node that lives, if it is watched and is judged by ARP."""
+    target = (heard.ifname, heard.lladdr)
+    if heard.address in work.links[heard.ifname].gateways:
+        work.reachable.add((heard.ifname, heard.address))
+        work.answered[heard.ifname] = work.now
+    if (watch := work.watches.get(target)) is None:
+        return None
+    work.watches[target] = replace(watch, has_arp=True, heard=watch.heard if watch.echoed else work.now)
+    if watch.echoed:
+        return None
+    work.answered[heard.ifname] = work.now
+    return target
+
+
+def revive(work: Work, target: Target) -> None:
+    watch = work.watches[target]
+    work.watches[target] = replace(watch, silent=0, doubted=None, is_dead=False)
+
+
+def _lives(watch: Watch) -> bool:
+    return watch.has_echo or (watch.has_arp and not watch.echoed)
+
+
+def _judged(watch: Watch, now: float, *, is_late: bool) -> Watch:
+    clear = replace(watch, has_echo=False, has_arp=False)
+    if _lives(watch):
+        return replace(clear, silent=0, doubted=None)
+    if is_late or not watch.asked:
+        return clear
+    return replace(clear, silent=watch.silent + 1)
+
+
+def _dead(work: Work, missed: int, *, still_open: int = 0) -> list[Target]:
+    silent = [
+        t
+        for t, w in work.watches.items()
+        if not w.is_dead and w.silent + still_open >= missed and not (still_open and _lives(w))
+    ]
+    fresh = [t for t in silent if work.watches[t].doubted is None]
+    dead = []
+    for target in silent:
+        watch = work.watches[target]
+        began = watch.doubted if watch.doubted is not None else work.now
+        is_doubted = len(fresh) > 1 or watch.doubted is not None
+        if _is_sure(work, target, silent, is_doubted=is_doubted, began=began):
+            dead.append(target)
+            work.watches[target] = replace(watch, is_dead=True)
+        else:
+            work.watches[target] = replace(watch, doubted=began)
+    return dead
+
+
+def _is_sure(work: Work, target: Target, silent: list[Target], *, is_doubted: bool, began: float) -> bool:
+    """One that falls silent alone is dead if somebody else answers here; several are looked at once more."""
+    ifname, timing = target[0], work.timing
+    waited = work.now - began
+    if is_doubted and waited < timing.interval * 0.9:
+        return False
+    others = any(t[0] == ifname and t not in silent and not w.is_dead for t, w in work.watches.items())
+    asked = others or any(link == ifname for link, _ in work.reachable)
+    has_answer = work.now - work.answered.get(ifname, 0.0) < 1.6 * timing.interval and ifname in work.answered
+    return has_answer or not asked or waited >= timing.doubt_most
+
+
+def _ask(work: Work, target: Target, held: list[IPAddress]) -> None:
+    """By echo, from an own address of the family; by ARP where that may decide, and when it gets silent."""
+    ifname, lladdr = target
+    watch, neighbor, link = work.watches[target], work.neighbors[lladdr], work.links[ifname]
+    pair = _pair(link.sources, neighbor.addresses)
+    if pair:
+        echo = Echo(source=pair[0], target=pair[1], lladdr=lladdr, sequence=work.sequence)
+        work.echoes.setdefault(ifname, []).append(echo)
+    if not watch.echoed:
+        known = neighbor.addresses or tuple(sorted(held, key=lambda a: (a.version, int(a))))
+        if known:
+            address = known[work.sequence % len(known)]
+            work.probes[ifname, address] = None
+        elif not pair:
+            work.watches[target] = replace(watch, asked=False)
+            return
+    work.watches[target] = replace(watch, asked=True)
+
+
+def _pair(sources: Iterable[IPAddress], targets: tuple[IPAddress, ...]) -> tuple[IPAddress, IPAddress] | None:
+    return next(((s, t) for t in targets for s in sources if s.version == t.version), None)
+
+
+def _ask_gateways(work: Work) -> None:
+    """Those on whose links somebody is silent; all once in ten seconds, to know which ones answer at all."""
+    quiet: set[IfName] = {t[0] for t, w in work.watches.items() if w.silent and not w.is_dead}
+    steady = {t[0] for t in work.watches} if work.sequence % 100 == 1 else set()
+    for ifname in quiet | steady:
+        for gateway in work.links[ifname].gateways:
+            work.probes[ifname, gateway] = None

@@ -1,0 +1,191 @@
+"""One step while it is made: the state's parts, changeable, and what comes out of them.
+
+Out come Actions in the order in which they are to be carried out: addresses before what announces them, in portions, so
+that of a thousand addresses the first are announced before the last are on the link.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from math import inf
+
+from announcer.core.model import (
+    Action,
+    Echo,
+    IfName,
+    IPAddress,
+    NodeName,
+    PutAddresses,
+    RemoveAddresses,
+    SendAnnouncement,
+    SendEcho,
+    SendProbe,
+    SendRequest,
+)
+from announcer.core.own.order import successors
+from announcer.core.own.timing import Timing
+from announcer.core.own.values import Cause, Entry, Key, Move, Ownership, OwnLink, Phase, Step
+
+PORTION = 64
+
+
+class Work:
+    def __init__(self, state: Ownership, now: float, timing: Timing) -> None:
+        self.before, self.now, self.timing = state, now, timing
+        self.entries, self.watches, self.seen = dict(state.entries), dict(state.watches), dict(state.seen)
+        self.answered, self.reachable = dict(state.answered), set(state.reachable)
+        self.links, self.neighbors, self.node = state.links, state.neighbors, state.node
+        self.began, self.beat, self.verdict, self.wake = state.began, state.beat, state.verdict, state.wake
+        self.sequence, self.beacon = state.sequence, state.beacon
+        self.refresh, self.refreshed, self.removed = state.refresh, state.refreshed, state.removed
+        self.puts, self.announces, self.removes = list[Key](), list[Key](), list[Key]()
+        self.refreshes, self.probes = list[Key](), dict[Key, None]()
+        self.echoes: dict[IfName, list[Echo]] = {}
+        self.moves = list[Move]()
+
+    # -- entries -------------------------------------------------------------------------------------------------
+
+    def set(self, key: Key, entry: Entry) -> None:
+        self.entries[key] = entry
+        self.wake = min(self.wake, entry.due)
+
+    def node_of(self, lladdr: str) -> NodeName | None:
+        neighbor = self.neighbors.get(lladdr)
+        return neighbor.node if neighbor else None
+
+    def position(self, key: Key, entry: Entry) -> int:
+        """This node's place behind the holder, those that are known to be dead left out."""
+        order = successors(entry.order, self.node_of(entry.holder), key[1], self.timing)
+        dead = {self.node_of(lladdr) for (ifname, lladdr), w in self.watches.items() if w.is_dead and ifname == key[0]}
+        before = order[: order.index(self.node)] if self.node and self.node in order else order
+        return sum(node not in dead for node in before)
+
+    def claim(self, key: Key, entry: Entry, cause: Cause, silent_seconds: float) -> None:
+        source = entry.holder if cause is Cause.NODE_DEAD else ""
+        first = self.now + self.timing.announce[0]
+        self.move(key, entry.holder, self.node or "", cause, silent_seconds)
+        held = replace(entry, phase=Phase.HOLDING, since=self.now, due=first, announced=0, silent=0, source=source)
+        self.set(key, replace(held, holder="", cause=cause, last_announced=self.now))
+        self.puts.append(key)
+
+    def announce(self, key: Key) -> None:
+        """At once, from the beginning of the series; once an interval at most, whatever a flood says."""
+        entry = self.entries[key]
+        if self.now - entry.last_announced < self.timing.interval:
+            return
+        first = self.now + self.timing.announce[0]
+        self.announces.append(key)
+        self.set(key, replace(entry, announced=0, last_announced=self.now, due=min(entry.due, first)))
+
+    def give_up(self, key: Key, entry: Entry, holder: str, cause: Cause) -> None:
+        """Stop answering. Whoever is still a candidate goes on watching, else nothing stays."""
+        self.removes.append(key)
+        self.removed = self.now
+        self.move(key, self.node or "", holder, cause)
+        if entry.phase is Phase.LEAVING or self.node not in entry.order:
+            del self.entries[key]
+        elif holder:
+            self.watch(key, entry, holder, self.now)
+        else:
+            self.wait(key, entry)
+
+    def wait(self, key: Key, entry: Entry) -> None:
+        entry = replace(entry, phase=Phase.WAITING, since=self.now, silent=0, holder="", source="")
+        entry = replace(entry, position=self.position(key, entry))
+        self.set(key, replace(entry, due=self.now + entry.position * self.timing.interval))
+
+    def watch(self, key: Key, entry: Entry, holder: str, since: float) -> None:
+        told = replace(entry, phase=Phase.WATCHING, since=since, holder=holder, heard=self.now, silent=0, source="")
+        told = replace(told, position=self.position(key, told))
+        self.set(key, replace(told, due=self.next_look(key, told)))
+
+    def next_look(self, key: Key, entry: Entry) -> float:
+        """The first asks once a second, spread over it; those behind only in case that its agent is gone as well.
+
+        A host that is no node is asked ever more rarely.
+        """
+        watch = self.timing.watch
+        if entry.holder not in self.neighbors:
+            return self.now + min(max(watch, self.now - entry.since), self.timing.foreign_most)
+        if entry.position:
+            return self.now + 10 * watch * entry.position
+        is_fresh = self.before.entries.get(key, entry).phase is not Phase.WATCHING
+        return self.now + watch + (watch * (int(key[1]) % 10) / 10 if is_fresh else 0.0)
+
+    def move(self, key: Key, old: str, new: str, cause: Cause, silent_seconds: float = 0.0) -> None:
+        names = [self.node_of(who) or who for who in (old, new)]
+        seconds = round(max(0.0, silent_seconds), 3)
+        self.moves.append(
+            Move(ifname=key[0], address=key[1], old=names[0], new=names[1], cause=cause, silent_seconds=seconds)
+        )
+
+    # -- what comes out ------------------------------------------------------------------------------------------
+
+    def finish(self) -> Step:
+        """Nothing is sent or put on a link without carrier; removals are always carried out."""
+        state = replace(
+            self.before,
+            entries=self.entries,
+            links=self.links,
+            neighbors=self.neighbors,
+            watches=self.watches,
+            seen=self.seen,
+            answered=self.answered,
+            reachable=frozenset(self.reachable),
+            node=self.node,
+            began=self.began,
+            beat=self.beat,
+            verdict=self.verdict,
+            wake=self.wake if self.entries else inf,
+            sequence=self.sequence,
+            beacon=self.beacon,
+            refresh=self.refresh,
+            refreshed=self.refreshed,
+            removed=self.removed,
+        )
+        return state, (*self.moves, *self._actions())
+
+    def _actions(self) -> Iterator[Action]:
+        fence = self.timing.fence
+        for ifname, addresses in self._portions(self.puts):
+            yield PutAddresses(ifname=ifname, addresses=addresses, valid_seconds=fence)
+            yield from self._announce(ifname, addresses)
+        for ifname, addresses in self._portions(self.announces):
+            yield from self._announce(ifname, addresses)
+        for ifname, addresses in grouped(self.removes):
+            yield RemoveAddresses(ifname=ifname, addresses=addresses)
+        for ifname, addresses in grouped(self.refreshes):
+            yield PutAddresses(ifname=ifname, addresses=addresses, valid_seconds=fence)
+        for ifname, addresses in grouped(k for k in self.probes if self._is_lit(k[0])):
+            yield SendProbe(ifname=ifname, addresses=addresses)
+        for ifname in sorted(self.echoes):
+            yield SendEcho(ifname=ifname, echoes=tuple(self.echoes[ifname]))
+
+    def _announce(self, ifname: IfName, addresses: tuple[IPAddress, ...]) -> Iterator[Action]:
+        """Rule 3: to everybody, and as a request to each gateway, which may ignore what nobody asked for."""
+        if not self._is_lit(ifname):
+            return
+        yield SendAnnouncement(ifname=ifname, addresses=addresses)
+        for address in addresses:
+            asks = tuple(g for g in self.links[ifname].gateways if g.version == address.version)
+            entry = self.entries.get((ifname, address))
+            if asks and entry and entry.announced < len(self.timing.announce):
+                yield SendRequest(ifname=ifname, address=address, asks=asks)
+
+    def _portions(self, keys: Iterable[Key]) -> Iterator[tuple[IfName, tuple[IPAddress, ...]]]:
+        for ifname, addresses in grouped(keys):
+            for start in range(0, len(addresses), PORTION):
+                yield ifname, addresses[start : start + PORTION]
+
+    def _is_lit(self, ifname: IfName) -> bool:
+        return self.links.get(ifname, DARK).has_carrier
+
+
+DARK = OwnLink(lladdr="", has_carrier=False)
+
+
+def grouped(keys: Iterable[Key]) -> list[tuple[IfName, tuple[IPAddress, ...]]]:
+    """By link, sorted, each once."""
+    found: dict[IfName, set[IPAddress]] = {}
+    for ifname, address in keys:
+        found.setdefault(ifname, set()).add(address)
+    return [(name, tuple(sorted(found[name], key=lambda a: (a.version, int(a))))) for name in sorted(found)]
