@@ -17,7 +17,7 @@ from announcer.exabgp import ExabgpSession
 from announcer.kernel import Kernel
 from announcer.store.kubernetes import (
     CONFIGURATION,
-    FOR_ALLOCATOR,
+    FOR_STATUS,
     MIRRORS,
     KubernetesStore,
     Lease,
@@ -70,9 +70,10 @@ async def allocator(arguments: argparse.Namespace) -> int:
             clock=lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
             timing=arguments.lease_seconds,
         )
-        kinds = frozenset({"Service", *(resource.kind for resource in (*CONFIGURATION, *MIRRORS))})
+        mirrors = MIRRORS if arguments.metallb_status else ()
+        kinds = frozenset({"Service", *(resource.kind for resource in (*CONFIGURATION, *mirrors))})
         role = Role(component="announcer-allocator", writes=kinds, may_write=lease.is_leader)
-        store = stores.kubernetes(opened, FOR_ALLOCATOR, role)
+        store = stores.kubernetes(opened, (*FOR_STATUS, *mirrors), role)
         mirrors_in = arguments.lease_namespace if arguments.metallb_status else None
         daemon = Allocator(store, lease, classes, mirrors_in=mirrors_in)
         await run_until_told(daemon.run, daemon.farewell, store.release)

@@ -170,7 +170,7 @@ def test_service_without_endpoints_is_not_announced_until_there_are_some(lab: La
     ready = {"ready": True}
     put_endpoints(lab, "test-nginx-1")
     until(lambda: holders(lab, VIP_1, "eth0") == [], what="nobody to hold it")
-    assert "NoEndpoints" in row(lab, "test/test-nginx-1")["reason"] or row(lab, "test/test-nginx-1")["reason"]
+    until(lambda: "NoEndpoints" in row(lab, "test/test-nginx-1")["reason"], what="the reason")
     put_endpoints(lab, "test-nginx-1", n1=ready, n2=ready, n3=ready)
     until(lambda: len(holders(lab, VIP_1, "eth0")) == 1, what="a holder")
 

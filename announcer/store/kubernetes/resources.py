@@ -29,6 +29,9 @@ class Resource:
     shape: Any = Any
     has_original_version: bool = False
     """Versions are served without conversion: what an object means is said by the version it was written in."""
+    is_needed: bool = True
+    """Whether nothing can be decided without it; a kind that is only for others' tools holds nobody up."""
+    page_size: int = 500
 
     @property
     def is_optional(self) -> bool:
@@ -133,6 +136,7 @@ NODE_ANNOUNCEMENTS: Final = Resource(
     versions=("v1alpha1",),
     plural="nodeannouncements",
     is_namespaced=False,
+    page_size=10,  # one may have half a megabyte
 )
 CONFIGURATION: Final = (
     Resource(
@@ -158,8 +162,16 @@ CONFIGURATION: Final = (
     Resource(kind="BGPConfiguration", group="bgp.purelb.io", versions=("v1",), plural="configs"),
 )
 MIRRORS: Final = (
-    Resource(kind="ServiceL2Status", group="metallb.io", versions=("v1beta1",), plural="servicel2statuses"),
-    Resource(kind="ServiceBGPStatus", group="metallb.io", versions=("v1beta1",), plural="servicebgpstatuses"),
+    Resource(
+        kind="ServiceL2Status", group="metallb.io", versions=("v1beta1",), plural="servicel2statuses", is_needed=False
+    ),
+    Resource(
+        kind="ServiceBGPStatus",
+        group="metallb.io",
+        versions=("v1beta1",),
+        plural="servicebgpstatuses",
+        is_needed=False,
+    ),
 )
 """What the allocator makes for MetalLB's tools."""
 FOR_AGENT: Final = (SERVICES, ENDPOINT_SLICES, NODES, NAMESPACES, NODE_ANNOUNCEMENTS, *CONFIGURATION)

@@ -158,7 +158,10 @@ class KubernetesStore:
         if held:
             message = f"the API server lists too few of {', '.join(held)}; what was there before stays in force"
         return StoreHealth(
-            is_synced=all(t.is_synced for t in tables), is_stale=bool(held or away), is_held=bool(held), message=message
+            is_synced=all(t.is_synced for t in tables if t.resource.is_needed),
+            is_stale=bool(held or away),
+            is_held=bool(held),
+            message=message,
         )
 
     def release(self) -> None:
@@ -194,7 +197,8 @@ class KubernetesStore:
 
     async def refresh(self) -> None:
         """Know everything that was written before this call. Raises StoreError."""
-        await asyncio.gather(*(reflector.refresh() for reflector in self._reflectors))
+        pairs = zip(self._reflectors, self._tables.values(), strict=True)
+        await asyncio.gather(*(reflector.refresh() for reflector, table in pairs if table.resource.is_needed))
 
     def is_idle(self) -> bool:
         """Whether everything that was given has been written."""
@@ -256,6 +260,9 @@ class KubernetesStore:
         table = self._tables[resource.kind]
         if table.error:
             log.info("the API server is there again", extra=fields(resource=resource.plural))
+            for reflector, other in zip(self._reflectors, self._tables.values(), strict=True):
+                if other.error and other is not table:
+                    reflector.nudge()
         table.error = ""
 
     # -- inside --------------------------------------------------------------------------------------------------

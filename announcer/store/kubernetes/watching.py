@@ -13,6 +13,7 @@ server that was restored from a backup has older versions; a watch from a newer 
 """
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
@@ -33,7 +34,8 @@ BREATHE_EVERY = 25
 class Timing:
     """Seconds. A watch is asked for at random between the two bounds, so that agents don't all come back at once.
 
-    A watch that was open for `works` counts as working, one that was for `stable` resets the back-off. A list that
+    A watch that was open for `works` counts as working, one that was for `stable` resets the back-off. That another
+    kind works again ends a back-off at most every `nudge`. A list that
     lacks too much is asked for again every `hold_look`, and believed when it still says so after `hold`.
     """
 
@@ -45,6 +47,7 @@ class Timing:
     retry_most: float = 30.0
     works: float = 1.0
     stable: float = 10.0
+    nudge: float = 5.0
     absent: float = 15.0
     hold: float = 30.0
     hold_look: float = 5.0
@@ -97,6 +100,7 @@ class Reflector:
         self._opened_at: float | None = None
         self._asked: list[asyncio.Future[None]] = []
         self._nudged = asyncio.Event()
+        self._nudged_at = -math.inf
         self._watching: asyncio.Timeout | None = None
 
     async def run(self) -> None:
@@ -116,7 +120,9 @@ class Reflector:
                 self._seen = "" if caught.status in {NOT_FOUND, GONE} else self._seen
                 self._sink.failed(self._resource, caught)
             self._is_unsure = True
-            if not self._asked:
+            if error is not None and error.retry_after_seconds is not None:
+                await asyncio.sleep(self._pause(error))  # what the server asked for is not cut short by anybody
+            elif not self._asked:
                 await self._back_off(error)
 
     async def refresh(self) -> None:
@@ -128,7 +134,17 @@ class Reflector:
             self._watching.reschedule(asyncio.get_running_loop().time())
         await asked
 
+    def nudge(self) -> None:
+        """The server answers others: no need to wait for the end of a back-off, but now and then."""
+        now = self._clock()
+        if now - self._nudged_at >= self._timing.nudge:
+            self._nudged_at = now
+            self._nudged.set()
+
     async def _sleep(self, seconds: float) -> None:
+        if self._asked:
+            return
+        self._nudged.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._nudged.wait()
@@ -140,11 +156,14 @@ class Reflector:
             self._retry = self._timing.retry_first
             if error is None:
                 return
+        await self._sleep(self._pause(error))
+
+    def _pause(self, error: ApiError | None) -> float:
         pause = self._retry * random.uniform(0.75, 1.25)  # noqa: S311 - spreads retries, guards nothing
         if error is not None and error.retry_after_seconds is not None:
             pause = max(pause, min(error.retry_after_seconds, self._timing.retry_most))
         self._retry = min(self._retry * 2, self._timing.retry_most)
-        await self._sleep(pause)
+        return pause
 
     # -- lists -----------------------------------------------------------------------------------------------------
 
@@ -205,7 +224,8 @@ class Reflector:
         """Give a whole list to the sink, page by page; its resourceVersion."""
         decode, path, token = Decoder(self._resource, version), self._resource.collection(version), ""
         while True:
-            query = {"limit": str(self._timing.page_size)} | ({"continue": token} if token else {})
+            limit = min(self._resource.page_size, self._timing.page_size)
+            query = {"limit": str(limit)} | ({"continue": token} if token else {})
             page = await self._ask(path, Page, query)
             for count, item in enumerate(page.items or (), 1):
                 try:

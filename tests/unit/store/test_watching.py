@@ -373,3 +373,33 @@ def test_retry_after_is_honoured() -> None:
 )
 def test_versions_are_compared_as_numbers(version: str, than: str, expected: bool) -> None:
     assert is_older(version, than) is expected
+
+
+def test_kind_that_works_again_ends_the_back_off_of_the_others() -> None:
+    """After an outage everything is known again soon, not one kind after the other within half a minute."""
+    server = Server(page(5, at(WEB, 4)))
+    pools = POOLS.collection(POOLS.versions[0])
+    server.others[pools] = ApiError("connection refused")
+    server.pages.insert(0, ApiError("connection refused"))
+
+    async def test(running: kube.Running) -> None:
+        await until(lambda: server.asked.count(pools) == 1 and server.lists == 1)
+        del server.others[pools]
+        (services, *_) = running.store._reflectors
+        services.nudge()
+        await until(lambda: server.asked.count(pools) >= 2, what="the other kind asked for")
+
+    run(server, test, resources=(SERVICES, POOLS), timing=replace(QUICK, retry_first=30.0, retry_most=30.0))
+
+
+def test_back_off_that_the_server_asked_for_is_not_cut_short() -> None:
+    server = Server(ApiError("slow down", status=429, retry_after_seconds=30.0), page(5, at(WEB, 4)))
+
+    async def test(running: kube.Running) -> None:
+        await until(lambda: running.store.health().message)
+        asked = asyncio.ensure_future(running.store.refresh())
+        await stays(lambda: server.lists == 1, seconds=0.2)
+        asked.cancel()
+        await asyncio.wait({asked})
+
+    run(server, test, timing=replace(QUICK, retry_most=30.0))
