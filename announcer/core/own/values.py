@@ -57,7 +57,7 @@ class Entry:
     `order` are the candidates, `position` this node's place among them without the holder. `silent` counts probes in a
     row without an answer, `announced` announcements; `holder` is the MAC that was heard last, at `heard`; `source` the
     dead MAC that this was taken from; `until` forbids something for a while: another planned claim after one that
-    lost, or another defence.
+    lost, of which there were `tries`, or another defence.
     """
 
     phase: Phase
@@ -71,6 +71,7 @@ class Entry:
     heard: float = 0.0
     source: str = ""
     until: float = 0.0
+    tries: int = 0
     last_announced: float = -inf
     cause: Cause = Cause.UNHELD
 

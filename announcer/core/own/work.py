@@ -118,6 +118,32 @@ class Work:
             Move(ifname=key[0], address=key[1], old=names[0], new=names[1], cause=cause, silent_seconds=seconds)
         )
 
+    def has_fence(self) -> bool:
+        return self.now - self.refreshed < self.timing.fence - self.timing.margin
+
+    def lose_all(self) -> None:
+        """This agent stood still, or the kernel refused, for longer than the fence: others may hold all that is held."""
+        for key, entry in list(self.entries.items()):
+            if entry.is_held:
+                self.give_up(key, entry, "", Cause.FENCE_FELL)
+        self.refreshed = self.now
+
+    def succeed_if_planned(self, key: Key) -> None:
+        """Rule 6: the holder is a node that is no candidate (any more). The first claims at once, and then the others.
+
+        A claim that lost against a holder that knows no better yet isn't repeated at once.
+        """
+        entry = self.entries[key]
+        node = self.node_of(entry.holder)
+        if node is None or node in entry.order or self.now < entry.until:
+            return
+        if entry.position == 0:
+            self.claim(key, entry, Cause.PLANNED, 0.0)
+        else:
+            pause = min(entry.position * self.timing.leave / 4, self.timing.leave)
+            later = replace(entry, phase=Phase.SUCCEEDING, since=self.now, due=self.now + pause, cause=Cause.PLANNED)
+            self.set(key, later)
+
     # -- what comes out ------------------------------------------------------------------------------------------
 
     def finish(self) -> Step:

@@ -1,0 +1,111 @@
+"""What is heard: who holds what (rules 5 and 9), who lives, and who has been away (rule 11)."""
+
+from dataclasses import replace
+from typing import assert_never
+
+from announcer.core.model import Heard, HeardEcho, HeardProbe, WireEvent
+from announcer.core.own import watch
+from announcer.core.own.order import rank
+from announcer.core.own.values import Cause, Entry, Key, Phase, Target
+from announcer.core.own.work import Work
+
+
+def hear(work: Work, frame: WireEvent) -> None:
+    match frame:
+        case Heard():
+            _hear_arp(work, frame)
+        case HeardEcho():
+            _hear_echo(work, frame)
+        case HeardProbe():
+            pass  # who asks holds nothing
+        case _:
+            assert_never(frame)
+
+
+def _hear_echo(work: Work, echo: HeardEcho) -> None:
+    _hear_from(work, (echo.ifname, echo.lladdr), watch.hear_echo(work, echo))
+
+
+def _hear_arp(work: Work, heard: Heard) -> None:
+    if heard.ifname not in work.links or any(heard.lladdr == link.lladdr for link in work.links.values()):
+        return
+    key, target = (heard.ifname, heard.address), (heard.ifname, heard.lladdr)
+    lives = watch.hear_arp(work, heard)
+    entry = work.entries.get(key)
+    if entry is not None:
+        match entry.phase:
+            case Phase.HOLDING:
+                if not heard.at or heard.at >= entry.since:
+                    _settle(work, key, entry, heard.lladdr)
+            case Phase.LEAVING:
+                if heard.lladdr in work.neighbors:  # rule 5: the successor is there
+                    work.give_up(key, entry, heard.lladdr, Cause.PLANNED)
+            case Phase.SUCCEEDING if entry.cause is Cause.PLANNED and heard.lladdr == entry.holder:
+                pass  # the one that is to be succeeded
+            case Phase.WAITING | Phase.PROBING | Phase.WATCHING | Phase.SUCCEEDING:
+                since = entry.since if entry.phase is Phase.WATCHING and entry.holder == heard.lladdr else work.now
+                work.watch(key, entry, heard.lladdr, since)
+                work.succeed_if_planned(key)
+            case Phase.DARK:
+                pass
+            case _:
+                assert_never(entry.phase)
+    _hear_from(work, target, lives)
+
+
+def _settle(work: Work, key: Key, entry: Entry, lladdr: str) -> None:
+    """Rule 9: two hold; the smaller keeps and announces.
+
+    A MAC that is no living node's has to be heard again, while this address is defended and asked for: a single frame
+    of a stranger, or a late one of a dead node, takes nothing away (RFC 5227 §2.4 (b)).
+    """
+    own = work.links[key[0]].lladdr
+    seen = work.watches.get((key[0], lladdr))
+    is_strange = lladdr not in work.neighbors or (seen is not None and seen.is_dead)
+    if rank(own, key[1]) < rank(lladdr, key[1]):
+        work.announce(key)
+    elif is_strange and work.now >= entry.until:
+        work.announce(key)
+        work.probes[key] = None
+        work.set(key, replace(work.entries[key], until=work.now + work.timing.defend, heard=work.now))
+    elif is_strange and work.now - entry.heard > work.timing.interval * 5 and lladdr in work.neighbors:
+        work.announce(key)  # it was an old frame, and so is this
+    else:
+        work.give_up(key, entry, lladdr, Cause.CONFLICT)
+        if key in work.entries and entry.cause is Cause.PLANNED:
+            _back_off(work, key)
+
+
+def _back_off(work: Work, key: Key) -> None:
+    """The holder doesn't know yet that it is no candidate; once it does, it waits `leave` for its successor.
+
+    So the next claim comes within that time, and where the holder's view stays old for a minute, more rarely.
+    """
+    entry, timing = work.entries[key], work.timing
+    pause = timing.leave / 2 if entry.tries < 30 else timing.foreign_most
+    until = work.now + pause
+    work.set(key, replace(entry, until=until, tries=entry.tries + 1, due=min(entry.due, until)))
+
+
+def _hear_from(work: Work, target: Target, lives: Target | None) -> None:
+    """Rule 11, and the same for nodes that nobody had watched: who has been away may hold what is held here."""
+    ifname, lladdr = target
+    if lladdr not in work.neighbors:
+        return
+    last = work.seen.get(target, work.began)
+    work.seen[target] = work.now
+    was_dead = lives is not None and work.watches[lives].is_dead
+    if was_dead:
+        watch.revive(work, target)
+    if was_dead or work.now - last > work.timing.gap:
+        node = work.node_of(lladdr)
+        for key, entry in list(work.entries.items()):
+            if key[0] == ifname and entry.phase is Phase.HOLDING and (node in entry.order or entry.source == lladdr):
+                if entry.source == lladdr:
+                    work.set(key, replace(entry, source=""))
+                    work.probes[key] = None
+                work.announce(key)
+    if was_dead:
+        for key, entry in list(work.entries.items()):
+            if entry.phase is Phase.SUCCEEDING and (key[0], entry.holder) == target:
+                work.watch(key, entry, lladdr, work.now)

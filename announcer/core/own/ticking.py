@@ -1,0 +1,154 @@
+"""What time brings: probes, claims (rules 2, 7, 8), announcements (rule 3), the fence (rule 4)."""
+
+from dataclasses import replace
+from math import inf
+from typing import assert_never
+
+from announcer.core.model import IfName, IPAddress
+from announcer.core.own import watch
+from announcer.core.own.order import is_watcher
+from announcer.core.own.values import Cause, Entry, Key, Phase, Target
+from announcer.core.own.work import Work
+
+
+def tick(work: Work) -> None:
+    dead: list[Target] = []
+    if work.now >= work.beat:
+        dead = watch.beat(work, _wanted(work))
+        _beacon(work)
+    elif work.now >= work.verdict:
+        dead = watch.verdict(work)
+    for target in dead:
+        _inherit(work, target)
+    work.wake = inf
+    for key, entry in list(work.entries.items()):
+        if entry.due <= work.now:
+            _act(work, key, entry)
+        elif entry.due < work.wake:
+            work.wake = entry.due
+    if work.now >= work.refresh:
+        work.refreshes += [key for key, entry in work.entries.items() if entry.is_held]
+        work.refresh = work.now + work.timing.refresh
+        if not work.refreshes:
+            work.refreshed = work.now
+
+
+def _wanted(work: Work) -> dict[Target, list[IPAddress]]:
+    """Whom to watch, and what each one holds: holders that this node is first or second behind, and dead nodes that
+    something was taken from (rule 11).
+    """
+    wanted: dict[Target, list[IPAddress]] = {}
+    for (ifname, address), entry in work.entries.items():
+        target = (ifname, entry.holder or entry.source)
+        if entry.phase is Phase.WATCHING or entry.phase is Phase.SUCCEEDING:
+            if entry.holder in work.neighbors and is_watcher(entry.position, entry.order, work.timing):
+                wanted.setdefault(target, []).append(address)
+        elif entry.source and target in work.watches and work.watches[target].is_dead:
+            wanted.setdefault(target, []).append(address)
+    return wanted
+
+
+def _inherit(work: Work, target: Target) -> None:
+    """Rule 7 for all that a dead node held, in one go."""
+    ifname, lladdr = target
+    keys = [
+        key
+        for key, entry in work.entries.items()
+        if key[0] == ifname and entry.holder == lladdr and entry.phase is Phase.WATCHING
+    ]
+    silent = work.now - work.watches[target].heard
+    pause = work.timing.interval + work.timing.bulk * len(keys)
+    for key in keys:
+        entry = work.entries[key]
+        position = work.position(key, entry)
+        if position == 0:
+            work.claim(key, entry, Cause.NODE_DEAD, silent)
+        else:
+            due = work.now + position * pause
+            work.set(key, replace(entry, phase=Phase.SUCCEEDING, since=work.now, due=due, cause=Cause.NODE_DEAD))
+
+
+def _beacon(work: Work) -> None:
+    """Twice a second something that is held is announced: by that, others notice that this node is back."""
+    if work.now < work.beacon:
+        return
+    work.beacon = work.now + work.timing.beacon
+    held: dict[IfName, list[Key]] = {}
+    for key, entry in work.entries.items():
+        if entry.phase is Phase.HOLDING:
+            held.setdefault(key[0], []).append(key)
+    for keys in held.values():
+        key = keys[work.sequence // 5 % len(keys)]
+        if work.now - work.entries[key].last_announced >= work.timing.interval:
+            work.announces.append(key)
+            work.set(key, replace(work.entries[key], last_announced=work.now))
+
+
+def _act(work: Work, key: Key, entry: Entry) -> None:
+    match entry.phase:
+        case Phase.WAITING:
+            work.probes[key] = None
+            due = work.now + work.timing.interval
+            work.set(key, replace(entry, phase=Phase.PROBING, since=work.now, due=due, silent=1))
+        case Phase.PROBING:
+            _probe_again(work, key, entry)
+        case Phase.WATCHING:
+            work.succeed_if_planned(key)
+            if work.entries[key] is entry:
+                _ask_holder(work, key, entry)
+        case Phase.SUCCEEDING:
+            seen = work.watches.get((key[0], entry.holder))
+            silent = work.now - seen.heard if seen and entry.cause is Cause.NODE_DEAD else 0.0
+            work.claim(key, entry, entry.cause, silent)
+        case Phase.HOLDING:
+            work.announces.append(key)
+            work.set(key, _announced(work, key, entry))
+        case Phase.LEAVING:
+            work.give_up(key, entry, "", Cause.PLANNED)
+        case Phase.DARK:
+            work.give_up(key, entry, "", Cause.CARRIER_LOST)
+            if key in work.entries:
+                work.set(key, replace(work.entries[key], due=inf))
+        case _:
+            assert_never(entry.phase)
+
+
+def _probe_again(work: Work, key: Key, entry: Entry) -> None:
+    if entry.silent >= work.timing.probes:
+        work.claim(key, entry, Cause.UNHELD, work.now - entry.since)
+        return
+    work.probes[key] = None
+    work.set(key, replace(entry, silent=entry.silent + 1, due=work.now + work.timing.interval))
+
+
+def _ask_holder(work: Work, key: Key, entry: Entry) -> None:
+    """Rule 8: is it still held? Not while its node is silent: that is the watch's to judge."""
+    if entry.silent >= work.timing.probes:
+        seen = work.watches.get((key[0], entry.holder))
+        is_quiet = seen is not None and not seen.is_dead and (seen.silent > 0 or seen.doubted is not None)
+        if not is_quiet and _hears(work, key[0]):
+            is_node = entry.holder in work.neighbors
+            cause = Cause.AGENT_GONE if is_node else Cause.FOREIGN_GONE
+            work.claim(key, entry, cause, work.now - entry.heard)
+            return
+    else:
+        entry = replace(entry, silent=entry.silent + 1)
+    work.probes[key] = None
+    work.set(key, replace(entry, due=work.now + work.timing.watch))
+
+
+def _hears(work: Work, ifname: IfName) -> bool:
+    """Whether anybody answers here at all, as far as there is anybody to answer."""
+    return work.now - work.answered.get(ifname, work.now) < work.timing.doubt_most or (
+        not any(t[0] == ifname for t in work.watches)
+    )
+
+
+def _announced(work: Work, key: Key, entry: Entry) -> Entry:
+    """Rule 3: again after 0.1, 1.1 and 3 s, for clients that ignore a second change within a second; then steadily,
+    not all in the same second.
+    """
+    series, count = work.timing.announce, entry.announced + 1
+    steady = work.timing.announce_steady * (0.9 + int(key[1]) % 11 / 100)
+    pause = series[count] - series[count - 1] if count < len(series) else steady
+    return replace(entry, announced=min(count, 9), due=work.now + pause, last_announced=work.now)
