@@ -72,9 +72,9 @@ async def allocator(arguments: argparse.Namespace) -> int:
         )
         mirrors = MIRRORS if arguments.metallb_status else ()
         kinds = frozenset({"Service", *(resource.kind for resource in (*CONFIGURATION, *mirrors))})
-        role = Role(component="announcer-allocator", writes=kinds, may_write=lease.is_leader)
+        role = Role(component="announcer-allocator", writes=kinds, may_write=lease.is_leader, term=lambda: lease.term)
         store = stores.kubernetes(opened, (*FOR_STATUS, *mirrors), role)
         mirrors_in = arguments.lease_namespace if arguments.metallb_status else None
         daemon = Allocator(store, lease, classes, mirrors_in=mirrors_in)
-        await run_until_told(daemon.run, daemon.farewell, store.release)
+        await run_until_told(daemon.run, daemon.farewell, store.release, before_end=store.close)
     return 0

@@ -1,7 +1,8 @@
 """The cluster process: gives every Service its addresses, and tells every other object what is wrong with it.
 
-One pass = snapshot → allocate → report, and only while this process leads. The statuses that it wrote are its only
-memory, and it reads them back; whoever begins to lead first reads everything that the last leader wrote.
+One pass = snapshot → allocate → report, and only while this process leads, in one term from beginning to end. The
+statuses that it wrote are its only memory, and it reads them back; whoever begins to lead first reads everything that
+the last leader wrote.
 """
 
 import asyncio
@@ -73,7 +74,7 @@ class Allocator:
             tasks.create_task(self.loop.run(), name="passes")
 
     async def farewell(self) -> None:
-        """What was decided is written; others need not wait for our lease to end."""
+        """Nothing of ours is under way any more (`close` of the store); others need not wait for our lease to end."""
         await self.leadership.release()
 
     async def one_pass(self) -> float | None:
@@ -87,17 +88,32 @@ class Allocator:
         if isinstance(snapshot, Unknown):
             return None
         found = await asyncio.to_thread(self._decide, snapshot)
-        self._log(found.decisions, snapshot)
-        self._log_mirrors(found.made)
+        if self._leads_in(term):
+            self._log(found.decisions, snapshot)
+            self._log_mirrors(found.made)
+            await self._write(found, snapshot, term)
+        return None
+
+    async def _write(self, found: _Pass, snapshot: Snapshot, term: int) -> None:
+        bases = {service.ref: service for service in snapshot.services}
         for count, one in enumerate(found.wanted, 1):
             await self.store.write_status(
-                one.ref, one.status, annotations=one.annotations, labels=one.labels, tell=one.tell
+                one.ref,
+                one.status,
+                annotations=one.annotations,
+                labels=one.labels,
+                tell=one.tell,
+                basis=bases.get(one.ref),
             )
             if count % BATCH == 0:  # the lease is renewed on this loop
                 await asyncio.sleep(0)
+                if not self._leads_in(term):
+                    return
         for ref in found.surplus:
             await self.store.remove(ref)
-        return None
+
+    def _leads_in(self, term: int) -> bool:
+        return self.leadership.is_leader() and self.leadership.term == term
 
     def _decide(self, snapshot: Snapshot) -> _Pass:
         """In a thread, as ten thousand Services take a while; values only, so nothing is shared."""

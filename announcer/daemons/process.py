@@ -2,17 +2,23 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Final
+
+CLOSING_SECONDS: Final = 5.0
+"""As long as a write to the API server may take."""
 
 
 async def run_until_told(
     work: Callable[[], Awaitable[None]],
     farewell: Callable[[], Awaitable[None]],
     on_hangup: Callable[[], None] | None = None,
+    *,
+    before_end: Callable[[], Coroutine[object, object, None]] | None = None,
 ) -> None:
     """Run `work`, which never ends by itself; SIGTERM and SIGINT cancel it, then comes `farewell`.
 
-    SIGHUP calls `on_hangup`.
+    `work` goes on during `before_end`, which gets CLOSING_SECONDS at most. SIGHUP calls `on_hangup`.
     """
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -27,6 +33,10 @@ async def run_until_told(
     if working.done():
         working.result()
         return
+    if before_end is not None:
+        closing = asyncio.ensure_future(before_end())
+        await asyncio.wait({closing, working}, timeout=CLOSING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        closing.cancel()
     working.cancel()
     await asyncio.wait({working})
     await farewell()

@@ -23,6 +23,7 @@ class FakeStore:
         self.objects: dict[Key, Raw] = {}
         self.statuses: dict[Key, Mapping[str, Any]] = {}
         self.annotations: dict[Key, Mapping[str, str]] = {}
+        self.bases: dict[Key, object] = {}
         self.notes: list[Note] = []
         self.writes = self.refreshes = self.releases = 0
         self.is_synced = self.is_writable = True
@@ -71,10 +72,12 @@ class FakeStore:
         annotations: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
         tell: Tell = tell_nothing,
+        basis: object = None,
     ) -> None:
         if not self.is_writable:
             raise StoreError("no space left on device")
         key = (ref.kind, ref.namespace, ref.name)
+        self.bases[key] = basis
         if self.statuses.get(key) == status:
             return
         self.writes += 1

@@ -358,3 +358,36 @@ def test_what_the_schema_refuses_is_sent_once(server: Cluster) -> None:
         assert addresses(get(server, ref)) == [VIP]
 
     run(server, test)
+
+
+def test_decision_on_a_snapshot_that_a_peer_has_overtaken_is_not_written(server: Cluster) -> None:
+    ref = service(server, "overtaken")
+
+    async def test(found: Running, client: Client) -> None:
+        await until(lambda: "overtaken" in found.names(), seconds=SECONDS)
+        (basis,) = (one for one in found.snapshot.services if one.ref == ref)
+        await peer_updates(client, ref, OTHER_VIP)
+        await until(lambda: basis not in found.snapshot.services, seconds=SECONDS)
+        await found.store.write_status(ref, given(VIP), basis=basis)
+        await written(found)
+        assert addresses(get(server, ref)) == [OTHER_VIP]
+        (basis,) = (one for one in found.snapshot.services if one.ref == ref)
+        await found.store.write_status(ref, given(VIP), basis=basis)
+        await written(found)
+        assert addresses(get(server, ref)) == [VIP]
+
+    run(server, test)
+
+
+def test_nothing_is_remembered_of_a_service_that_is_deleted(server: Cluster) -> None:
+    ref = service(server, "forgotten")
+
+    async def test(found: Running, client: Client) -> None:
+        await until(lambda: "forgotten" in found.names(), seconds=SECONDS)
+        await found.store.write_status(ref, {"loadBalancer": {"ingress": [{"ip": "no address", "ipMode": "VIP"}]}})
+        await written(found)
+        assert ref in found.store._writer.remembered()
+        await client.request("DELETE", "/api/v1/namespaces/default/services/forgotten", timeout_seconds=SECONDS)
+        await until(lambda: ref not in found.store._writer.remembered(), seconds=SECONDS)
+
+    run(server, test)

@@ -107,8 +107,8 @@ class Lease:
         return all(now < until for now, until in zip(self._now(), self._leads_until, strict=True))
 
     async def run(self, on_change: Callable[[], None]) -> None:
-        """For ever: try to lead, and go on leading. `on_change` is called when leading begins or ends."""
-        led = False
+        """For ever: try to lead, and go on leading. `on_change` is called when leading begins, also anew, or ends."""
+        led, term = False, self.term
         while True:
             try:
                 await self._round()
@@ -119,6 +119,9 @@ class Lease:
                 led = self.is_leader()
                 log.info("leading begins" if led else "leading ends", extra=fields(lease=self._name, by=self._identity))
                 on_change()
+            elif term != self.term:  # it ended and began again within one round
+                on_change()
+            term = self.term
             pause = self._timing.retry_seconds * random.uniform(2 - SPREAD, SPREAD)  # noqa: S311 - spreads
             wait = self._wait()
             await asyncio.sleep(min(pause, wait) if wait > 0 else pause)

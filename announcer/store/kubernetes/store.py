@@ -17,7 +17,7 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -97,12 +97,14 @@ class Role:
     """As whom this process writes: its field manager, the kinds whose status it writes, and whether it may now.
 
     Only of those kinds more than the parsed value is kept, and only of the object called `name` where there is a name.
+    What was decided in one `term` isn't written in another.
     """
 
     component: str
     writes: frozenset[str] = frozenset()
     name: str = ""
     may_write: Callable[[], bool] = lambda: True
+    term: Callable[[], int] = lambda: 0
 
 
 class KubernetesStore:
@@ -121,7 +123,7 @@ class KubernetesStore:
         self._meaning, self._role, self._clock, self._timing = meaning, role, clock, timing
         self._tables = {resource.kind: _Table(resource=resource) for resource in resources}
         self._reflectors = [Reflector(client, table.resource, self, clock, timing) for table in self._tables.values()]
-        self._writer = Writer(client, role.component, self._target, self._took, self._rested, role.may_write)
+        self._writer = Writer(client, role.component, self._target, self._took, self._rested, role.may_write, role.term)
         self._snapshot: Snapshot | None = None
         self._is_touched = False
         """Whether anything has changed since a snapshot was begun."""
@@ -184,12 +186,14 @@ class KubernetesStore:
         annotations: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
         tell: Tell = tell_nothing,
+        basis: object = None,
     ) -> None:
         """Have the status of an object written soon, unless it says so already. The last one given counts.
 
-        What `tell` says of the status before becomes Events. `labels` are for objects that we make.
+        What `tell` says of the status before becomes Events. `labels` are for objects that we make. `basis` is the
+        snapshot's value of the object that this was decided on: nothing is written where it means another thing by now.
         """
-        self._writer.put(ref, status, annotations or {}, labels=labels, tell=tell)
+        self._writer.put(ref, status, annotations or {}, labels=labels, tell=tell, basis=basis)
 
     async def remove(self, ref: ObjectRef) -> None:
         """Have an object that we made deleted soon; one without our mark is left alone."""
@@ -199,6 +203,10 @@ class KubernetesStore:
         """Know everything that was written before this call. Raises StoreError."""
         pairs = zip(self._reflectors, self._tables.values(), strict=True)
         await asyncio.gather(*(reflector.refresh() for reflector, table in pairs if table.resource.is_needed))
+
+    async def close(self) -> None:
+        """Write nothing more, and wait for the answers to what is being written."""
+        await self._writer.close()
 
     def is_idle(self) -> bool:
         """Whether everything that was given has been written."""
@@ -229,6 +237,7 @@ class KubernetesStore:
         is_news = listing.has_news or bool(lost) or not table.is_synced or table.hold is not None
         is_news = is_news or table.entries.keys() != listing.entries.keys()
         is_first, table.is_synced = not table.is_synced, True
+        self._forget(table, table.entries.keys() - listing.entries.keys())
         table.entries, table.version, table.seen = listing.entries, listing.version, seen
         table.entries.update({key: new for key, new in listing.written.items() if is_older(seen, new.resource_version)})
         table.listing, table.is_listing = _Listing(version=listing.version), False
@@ -244,6 +253,7 @@ class KubernetesStore:
         table = self._tables[resource.kind]
         table.seen = _version(raw) or table.seen
         if kind == "DELETED":
+            self._forget(table, {_identity(raw)})
             if table.entries.pop(_identity(raw), None) is not None:
                 self._touch()
                 self._wake()
@@ -278,6 +288,10 @@ class KubernetesStore:
             self._touch()
             if not is_own and not self._writer.is_writing(table.resource.kind, *key):
                 self._wake()
+
+    def _forget(self, table: _Table, gone: Set[Identity]) -> None:
+        for namespace, name in gone:
+            self._writer.forget(ObjectRef(kind=table.resource.kind, namespace=namespace, name=name))
 
     def _rested(self) -> None:
         if self._snapshot is None:

@@ -10,7 +10,10 @@ Nothing waits for a write. Services go first; of other objects each is written o
 | 404, 410 | gone: the next decision is made on what is there then |
 | 409 | somebody was faster: sent again on the new version while that still means the same |
 | none, 429, 503 | nothing is sent at all for 0.2 to 20 s, or as long as the server asks |
-| every other | the object waits, 0.2 to 20 s; others don't |
+| every other | the object waits, 0.2 to 20 s; others don't, unless several of the kind fail so in a row (`gates`) |
+
+What was decided is sent only while that holds: in the same term of leadership, and of a Service only while it means
+what it meant in the snapshot that was decided on (`basis`). Whoever is told of the change decides again.
 """
 
 import asyncio
@@ -29,6 +32,7 @@ from announcer.core.report import ANNOTATIONS, Note, Tell, tell_nothing
 from announcer.log import fields
 from announcer.store.kubernetes.client import APPLY, ApiError
 from announcer.store.kubernetes.events import Events
+from announcer.store.kubernetes.gates import Gate
 from announcer.store.kubernetes.patches import (
     Api,
     Target,
@@ -53,11 +57,13 @@ MADE: Final = frozenset({"NodeAnnouncement", *(resource.kind for resource in MIR
 """Kinds whose objects we make ourselves; of every other kind, only what is there is written to."""
 RANKS: Final = {"Service": 0, "NodeAnnouncement": 0} | {resource.kind: 2 for resource in MIRRORS}
 GONE, FINAL, AWAY = frozenset({404, 410}), frozenset({400, 422}), frozenset({0, 429, 503})
+ANSWERS: Final = GONE | FINAL | {409}
+"""They are about the object: its kind can be written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What an object should say, `is_gone` that there should be none; `meaning` of Target when that was decided."""
+    """What an object should say, `is_gone` that there should be none; `meaning` is the basis of that decision."""
 
     status: Mapping[str, Any] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -66,6 +72,7 @@ class Wanted:
     tell: Tell = field(default=tell_nothing, compare=False)
     resource_version: str = field(default="", compare=False)
     meaning: object = field(default=None, compare=False)
+    term: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,8 @@ class _Settled:
 class Writer:
     """`target` finds an object; `took` is told the server's answer; nothing is sent while `may_write` is false.
 
-    `rested` is called when the last write is out, and every few seconds before.
+    `rested` is called when the last write is out, and every few seconds before. What is put in one `term` isn't sent in
+    another.
     """
 
     client: Api
@@ -89,6 +97,7 @@ class Writer:
     took: Callable[[ObjectRef, dict[str, Any]], None]
     rested: Callable[[], None] = lambda: None
     may_write: Callable[[], bool] = lambda: True
+    term: Callable[[], int] = lambda: 0
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     events: Events = field(init=False)
     _wanted: dict[ObjectRef, Wanted] = field(default_factory=dict)
@@ -99,6 +108,9 @@ class Writer:
     _missing: dict[str, Set[str]] = field(default_factory=dict)
     _failures: dict[ObjectRef, int] = field(default_factory=dict)
     _complaints: set[tuple[str, int]] = field(default_factory=set)
+    _gates: dict[str, Gate] = field(default_factory=dict)
+    _is_closed: bool = False
+    _answered: asyncio.Event = field(default_factory=asyncio.Event)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _away: int = 0
     _open_at: float = 0.0
@@ -115,10 +127,15 @@ class Writer:
         *,
         labels: Mapping[str, str] | None = None,
         tell: Tell = tell_nothing,
+        basis: object = None,
     ) -> None:
-        """Have this written, unless the object says it already."""
+        """Have this written, unless the object says it already, or means something else than `basis` by now."""
         target = self._there(ref)
         if target is None:
+            self.forget(ref)
+            return
+        if basis is not None and target.meaning != basis:
+            self._wanted.pop(ref, None)
             return
         wanted = Wanted(
             status=status,
@@ -127,6 +144,7 @@ class Writer:
             tell=tell,
             resource_version=target.resource_version,
             meaning=target.meaning,
+            term=self.term(),
         )
         raw = target.raw
         if ref not in self._busy and raw is not None and is_written(raw, status, annotations, _written(ref)):
@@ -139,7 +157,15 @@ class Writer:
         """Have an object that carries our mark deleted."""
         target = self._there(ref)
         if target is not None and _is_marked(target):
-            self._line_up(ref, Wanted(is_gone=True), target)
+            self._line_up(ref, Wanted(is_gone=True, term=self.term()), target)
+
+    def forget(self, ref: ObjectRef) -> None:
+        """The object is gone, and what is remembered of writes to it with it."""
+        self._settled.pop(ref, None)
+        self._failures.pop(ref, None)
+
+    def remembered(self) -> Set[ObjectRef]:
+        return self._settled.keys() | self._failures.keys()
 
     def is_writing(self, kind: str, namespace: str, name: str) -> bool:
         """Whether what is heard of the object now is most likely our own write, which is told before it is answered."""
@@ -147,6 +173,13 @@ class Writer:
 
     def is_idle(self) -> bool:
         return not self._wanted and not self._busy
+
+    async def close(self) -> None:
+        """Send nothing more, and wait for the answers to what has been sent: WRITE_SECONDS at most."""
+        self._is_closed = True
+        while self._busy:
+            self._answered.clear()
+            await self._answered.wait()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -174,16 +207,25 @@ class Writer:
             *_, ref = await self._queue.get()
             wanted = self._wanted.pop(ref, None)
             pause = 0.0
+            gate = self._gate(ref.kind)
             if wanted is not None:
                 await self._opening()
+                if not gate.lets(ref, is_new=ref not in self._failures):
+                    self._wanted.setdefault(ref, wanted)
+                    continue
                 self._busy[ref] = wanted
                 pause = await self._turn(ref, wanted)
                 del self._busy[ref]
-                self._rest(loop.time())
+                self._answered.set()
+            gate.passed(ref)
+            self._rest(loop.time())
             if pause:
                 loop.call_later(pause, self._next, ref)
             else:
                 self._next(ref)
+
+    def _gate(self, kind: str) -> Gate:
+        return self._gates.setdefault(kind, Gate(self._enqueue, _pause))
 
     async def _opening(self) -> None:
         """Wait while nothing is to be sent at all. A failure meanwhile may make it longer."""
@@ -209,7 +251,9 @@ class Writer:
     async def _turn(self, ref: ObjectRef, wanted: Wanted) -> float:
         """One try; how long this object then rests."""
         target = self._there(ref)
-        if target is None or not self.may_write():
+        if target is None:
+            self.forget(ref)
+        if target is None or not self._holds(wanted):
             return 0.0
         try:
             if wanted.is_gone:
@@ -220,12 +264,19 @@ class Writer:
             return self._failed(ref, target, wanted, error)
         self._away = 0
         self._failures.pop(ref, None)
+        self._gate(ref.kind).worked()
         self._complaints = {c for c in self._complaints if c[0] != ref.kind}
         return 0.0 if ref.kind in RACED else SPACING_SECONDS
+
+    def _holds(self, wanted: Wanted) -> bool:
+        """Whether it may be sent at this moment."""
+        return not self._is_closed and self.may_write() and wanted.term == self.term()
 
     async def _write(self, ref: ObjectRef, target: Target, wanted: Wanted) -> None:
         if target.raw is None:
             await self._apply(ref, target, _new(ref, target, wanted), "")
+            if not self._holds(wanted):
+                return
         body = self._body(ref, target, wanted)
         if wanted.status and not body["status"]:
             self._settled[ref] = _Settled(wanted, target.resource_version)
@@ -250,6 +301,8 @@ class Writer:
 
     def _failed(self, ref: ObjectRef, target: Target, wanted: Wanted, error: ApiError) -> float:
         loop = asyncio.get_running_loop()
+        if error.status in ANSWERS:
+            self._gate(ref.kind).worked()
         if error.status in GONE or (error.status == 409 and not self._means_the_same(ref, wanted)):
             self._failures.pop(ref, None)
             return 0.0
@@ -269,6 +322,8 @@ class Writer:
             if self._open_at <= loop.time():  # the first of many that failed together
                 self._away, self._open_at = self._away + 1, loop.time() + pause
             return 0.0
+        if error.status != 409:
+            self._gate(ref.kind).failed(ref, error.status)
         count = self._failures.get(ref, 0)
         self._failures[ref] = count + 1
         return _pause(count)
@@ -305,6 +360,7 @@ class Writer:
             path = target.resource.path(ref, target.version)
             body = {"preconditions": {"uid": target.uid}}
             await self.client.request("DELETE", path, body=body, timeout_seconds=WRITE_SECONDS)
+            self.forget(ref)
 
     def _body(self, ref: ObjectRef, target: Target, wanted: Wanted) -> dict[str, Any]:
         body = head(ref, target)

@@ -104,10 +104,12 @@ class ManifestStore:
         annotations: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
         tell: Tell = tell_nothing,
+        basis: object = None,
     ) -> None:
         """Replace the status of one object; nothing is written where it is equal. Raises StoreError.
 
-        There is no fsync: a status that a crash of the machine takes away is computed again.
+        There is no fsync: a status that a crash of the machine takes away is computed again. Nobody else writes, so
+        `basis` still holds.
         """
         key = (ref.kind, ref.namespace, ref.name)
         self._ours.add(key)

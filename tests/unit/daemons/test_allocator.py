@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
+from announcer.core.model import Snapshot
 from announcer.daemons.allocator import Allocator, Alone
 from announcer.daemons.loop import Rhythm
 from tests.builders import Raw, group, pool, raw, service
@@ -128,6 +131,54 @@ class Terms(Alone):
 
     def __init__(self) -> None:
         self.term = 1
+        self.leads = True
+
+    def is_leader(self) -> bool:
+        return self.leads
+
+
+def decide_meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:
+    """What happens while the thread of a pass computes."""
+    real = Allocator._decide
+
+    def decide(self: Allocator, snapshot: Snapshot) -> object:
+        found = real(self, snapshot)
+        happens()
+        return found
+
+    monkeypatch.setattr(Allocator, "_decide", decide)
+
+
+@pytest.mark.parametrize(("term", "leads"), [(3, True), (1, False)])
+def test_what_was_decided_before_leading_ended_is_not_written(
+    monkeypatch: pytest.MonkeyPatch, term: int, *, leads: bool
+) -> None:
+    store, terms = FakeStore(group(), service("a")), Terms()
+
+    def ends() -> None:
+        terms.term, terms.leads = term, leads
+
+    decide_meanwhile(monkeypatch, ends)
+
+    async def test() -> None:
+        await Allocator(store, terms).one_pass()
+        assert store.writes == 0
+
+    asyncio.run(test())
+
+
+def test_service_is_written_with_what_it_meant_when_that_was_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FakeStore(group(), service("a"))
+    before = store.snapshot()
+    assert isinstance(before, Snapshot)
+    decide_meanwhile(monkeypatch, lambda: store.put(service("a", type="ClusterIP")))
+
+    async def test() -> None:
+        await Allocator(store, Alone()).one_pass()
+        assert store.bases[("Service", "test", "a")] == before.services[0]
+        assert store.bases[("ServiceGroup", "purelb-system", "default")] is None
+
+    asyncio.run(test())
 
 
 def test_everything_is_read_again_in_each_term_of_leadership() -> None:

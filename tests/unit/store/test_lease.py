@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from announcer.store.kubernetes import ApiError, Client, Lease, LeaseTiming
+from tests.waiting import until
 
 TIMING = LeaseTiming()
 
@@ -136,6 +137,25 @@ def test_deadline_counts_from_the_sending_of_the_last_good_renewal() -> None:
     assert not look(lease)
     world.failing = False
     assert look(lease)
+
+
+def test_leading_that_begins_anew_within_one_round_is_told() -> None:
+    world = World()
+    world.write("")
+    quick = LeaseTiming(retry_seconds=0.01)
+    client, clocks = cast("Client", world), {"clock": lambda: world.boottime, "steady": lambda: world.steady}
+    lease = Lease(client, namespace="n", name="leader", identity="us", timing=quick, **clocks)
+    told: list[int] = []
+
+    async def test() -> None:
+        task = asyncio.ensure_future(lease.run(lambda: told.append(lease.term)))
+        await until(lambda: told == [1])
+        world.pass_by(TIMING.deadline_seconds + 0.1)  # a suspended machine
+        await until(lambda: told == [1, 2])
+        task.cancel()
+        await asyncio.wait({task})
+
+    asyncio.run(test())
 
 
 def test_leader_that_sees_another_holder_stops_at_once() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from announcer.core.model import MANAGED_BY, MANAGER, ObjectRef
 from announcer.core.report import Note
-from announcer.store.kubernetes import ApiError, writing
+from announcer.store.kubernetes import ApiError, gates, writing
 from announcer.store.kubernetes.patches import is_written, stamp
 from announcer.store.kubernetes.writing import Writer
 from tests.fakes.api import FakeApi
@@ -26,13 +26,18 @@ def given(address: str) -> dict[str, object]:
     return {"loadBalancer": {"ingress": [{"ip": address}]}}
 
 
-def run(test: Callable[[Writer, FakeApi], Awaitable[None]], *, may_write: Callable[[], bool] = lambda: True) -> FakeApi:
+def run(
+    test: Callable[[Writer, FakeApi], Awaitable[None]],
+    *,
+    may_write: Callable[[], bool] = lambda: True,
+    term: Callable[[], int] = lambda: 1,
+) -> FakeApi:
     api = FakeApi()
     api.put(WEB)
     api.put(POOL)
 
     async def inside() -> None:
-        writer = Writer(api, "announcer-test", api.target, api.took, may_write=may_write)
+        writer = Writer(api, "announcer-test", api.target, api.took, may_write=may_write, term=term)
         running = asyncio.ensure_future(writer.run())
         await test(writer, api)
         running.cancel()
@@ -123,7 +128,7 @@ def test_one_object_that_fails_keeps_no_other_waiting() -> None:
             ref = ObjectRef(kind="ServiceGroup", namespace="a", name=f"p{number}")
             api.put(ref)
             writer.put(ref, {"conditions": [CONDITION]}, {})
-        await until(lambda: len(api.writes("ServiceGroup")) == 2 * writing.WORKERS)
+        await until(lambda: len(api.writes("ServiceGroup")) >= gates.FAILURES)
         writer.put(WEB, given("10.0.0.1"), {})
         await until(lambda: api.objects[WEB].get("status") == given("10.0.0.1"), seconds=1.0)
 
@@ -142,6 +147,126 @@ def test_server_that_is_away_is_not_hammered_and_gets_all_in_the_end(status: int
         assert all(api.objects[ref]["status"] == given("10.0.0.1") for ref in refs)
 
     assert len(run(test).writes()) == 55
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_kind_that_nothing_can_be_written_of_is_probed_by_one_at_a_time(status: int) -> None:
+    refs = [ObjectRef(kind="Service", namespace="a", name=f"s{n}") for n in range(200)]
+
+    async def test(writer: Writer, api: FakeApi) -> None:
+        api.fails = fails(status, "services")
+        for ref in refs:
+            api.put(ref)
+            writer.put(ref, given("10.0.0.1"), {})
+        await stays(lambda: len(api.writes()) <= gates.FAILURES + 6, seconds=0.5)
+        assert len(api.writes()) > gates.FAILURES
+        api.fails = lambda _method, _path: None
+        await until(writer.is_idle)
+        assert all(api.objects[ref]["status"] == given("10.0.0.1") for ref in refs)
+
+    run(test)
+
+
+def test_one_object_that_fails_again_and_again_says_nothing_of_its_kind() -> None:
+    async def test(writer: Writer, api: FakeApi) -> None:
+        api.put(OTHER)
+        api.fails = fails(500, "services/other")
+        writer.put(OTHER, given("10.0.0.2"), {})
+        await until(lambda: len(api.writes()) > gates.FAILURES)
+        writer.put(WEB, given("10.0.0.1"), {})
+        await until(lambda: api.objects[WEB].get("status") == given("10.0.0.1"), seconds=0.1)
+
+    run(test)
+
+
+def test_decision_about_a_service_that_means_something_else_by_now_is_not_written() -> None:
+    async def test(writer: Writer, api: FakeApi) -> None:
+        api.meanings[WEB] = "has 10.0.0.7"
+        writer.put(WEB, given("10.0.0.1"), {}, basis="has nothing")
+        await until(writer.is_idle)
+        assert api.writes() == []
+        writer.put(WEB, given("10.0.0.7"), {}, basis="has 10.0.0.7")
+        await until(lambda: len(api.writes()) == 1)
+
+    run(test)
+
+
+def test_what_was_decided_in_another_term_is_not_sent() -> None:
+    terms = [1]
+
+    async def test(writer: Writer, api: FakeApi) -> None:
+        writer.put(WEB, given("10.0.0.1"), {})
+        terms[0] = 3
+        await until(writer.is_idle)
+        assert api.writes() == []
+        writer.put(WEB, given("10.0.0.2"), {})
+        await until(lambda: len(api.writes()) == 1)
+
+    run(test, term=lambda: terms[0])
+
+
+def test_leader_that_stops_between_making_an_object_and_its_status_writes_no_status() -> None:
+    leads = [True]
+
+    async def test(writer: Writer, api: FakeApi) -> None:
+        def loses(_method: str, _path: str) -> None:
+            leads[0] = False
+
+        api.fails = loses
+        writer.put(NODE, {"errors": ["x"]}, {})
+        await until(writer.is_idle)
+
+    assert len(run(test, may_write=lambda: leads[0]).writes()) == 1
+
+
+class SlowApi(FakeApi):
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+
+    async def request(self, method: str, path: str, **rest: Any) -> bytes:
+        data = await super().request(method, path, **rest)
+        await self.answers.wait()
+        return data
+
+
+def test_writer_that_closes_waits_for_what_is_under_way_and_sends_nothing_more() -> None:
+    async def test() -> None:
+        api = SlowApi()
+        refs = [ObjectRef(kind="Service", namespace="a", name=f"s{n}") for n in range(2 * writing.WORKERS)]
+        writer = Writer(api, "announcer-test", api.target, api.took)
+        running = asyncio.ensure_future(writer.run())
+        for ref in refs:
+            api.put(ref)
+            writer.put(ref, given("10.0.0.1"), {})
+        await until(lambda: len(api.writes()) == writing.WORKERS)
+        closing = asyncio.ensure_future(writer.close())
+        await stays(lambda: not closing.done(), seconds=0.05)
+        api.answers.set()
+        await closing
+        await stays(lambda: len(api.writes()) == writing.WORKERS, seconds=0.05)
+        await asyncio.wait_for(writer.close(), 0.1)
+        running.cancel()
+        await asyncio.wait({running})
+
+    asyncio.run(test())
+
+
+def test_nothing_is_remembered_of_objects_that_are_gone() -> None:
+    async def test(writer: Writer, api: FakeApi) -> None:
+        api.put(OTHER)
+        api.fails = lambda _m, path: ApiError("no", status=422 if "web" in path else 500)
+        for ref in (WEB, OTHER):
+            writer.put(ref, given("10.0.0.1"), {})
+        await until(lambda: writer.remembered() == {WEB, OTHER})
+        del api.objects[OTHER]
+        await until(lambda: writer.remembered() == {WEB})
+        writer.forget(WEB)
+        assert writer.remembered() == set()
+
+    run(test)
 
 
 def test_conflict_is_tried_again_while_the_object_means_the_same() -> None:
