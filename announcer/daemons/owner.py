@@ -80,7 +80,7 @@ class Owner:
             self._woken.set()
         if isinstance(event, own.May | own.Present):
             self.wire.listen_for(own.interest(self.state))
-        if _shown(before) != _shown(self.state):
+        if before.changes != self.state.changes:
             self.on_change()
 
     def heard(self, batch: Iterable[WireEvent]) -> None:
@@ -151,8 +151,3 @@ class Owner:
             silent_seconds=move.silent_seconds,
         )
         log.info("ownership moved", extra=shown)
-
-
-def _shown(state: own.Ownership) -> dict[own.Key, tuple[bool, str]]:
-    """What of the state others see in reports."""
-    return {key: (entry.is_held, entry.holder) for key, entry in state.entries.items()}

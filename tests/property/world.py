@@ -101,6 +101,10 @@ class World:
         """Kernels that answer for it on the link."""
         return [h.name for h in self.hosts.values() if self.is_up(h) and self.has(h, vip) and h.has_carrier]
 
+    def last_behind(self, vip: IPAddress, holder: NodeName) -> NodeName:
+        """The candidate that comes last behind `holder`."""
+        return [node for node in elect(self.truth[vip], vip) if node != holder][-1]
+
     def has(self, host: Host, vip: IPAddress) -> bool:
         return host.addresses.get(vip, -1.0) > self.now
 

@@ -33,24 +33,32 @@ def _hear_arp(work: Work, heard: Heard) -> None:
     lives = watch.hear_arp(work, heard)
     entry = work.entries.get(key)
     if entry is not None:
-        match entry.phase:
-            case Phase.HOLDING:
-                if not heard.at or heard.at >= entry.since:
-                    _settle(work, key, entry, heard.lladdr)
-            case Phase.LEAVING:
-                if heard.lladdr in work.neighbors:  # rule 5: the successor is there
-                    work.give_up(key, entry, heard.lladdr, Cause.PLANNED)
-            case Phase.SUCCEEDING if entry.cause is Cause.PLANNED and heard.lladdr == entry.holder:
-                pass  # the one that is to be succeeded
-            case Phase.WAITING | Phase.PROBING | Phase.WATCHING | Phase.SUCCEEDING:
-                since = entry.since if entry.phase is Phase.WATCHING and entry.holder == heard.lladdr else work.now
-                work.watch(key, entry, heard.lladdr, since)
-                work.succeed_if_planned(key)
-            case Phase.DARK:
-                pass
-            case _:
-                assert_never(entry.phase)
+        _hear_holder(work, key, entry, heard)
     _hear_from(work, target, lives)
+
+
+def _hear_holder(work: Work, key: Key, entry: Entry, heard: Heard) -> None:
+    match entry.phase:
+        case Phase.HOLDING:
+            if not heard.at or heard.at >= entry.since:
+                _settle(work, key, entry, heard.lladdr)
+        case Phase.LEAVING:
+            if heard.lladdr in work.neighbors:  # rule 5: the successor is there
+                work.give_up(key, entry, heard.lladdr, Cause.PLANNED)
+        case Phase.SUCCEEDING if entry.cause is Cause.PLANNED and heard.lladdr == entry.holder:
+            pass  # the one that is to be succeeded
+        case Phase.WATCHING if entry.holder == heard.lladdr and entry.silent:
+            due = work.next_look(key, entry)
+            work.set(key, replace(entry, heard=work.now, silent=0, due=due))
+            work.succeed_if_planned(key)
+        case Phase.WAITING | Phase.PROBING | Phase.WATCHING | Phase.SUCCEEDING:
+            since = entry.since if entry.phase is Phase.WATCHING and entry.holder == heard.lladdr else work.now
+            work.watch(key, entry, heard.lladdr, since)
+            work.succeed_if_planned(key)
+        case Phase.DARK:
+            pass
+        case _:
+            assert_never(entry.phase)
 
 
 def _settle(work: Work, key: Key, entry: Entry, lladdr: str) -> None:

@@ -104,7 +104,7 @@ def _judge(work: Work, may: May) -> None:
         elif entry.phase is Phase.DARK:
             work.set(key, replace(entry, order=()))
         elif entry.phase is not Phase.LEAVING:
-            del work.entries[key]
+            work.drop(key)
 
 
 def _remembered(work: Work, may: May) -> Mapping[str, Neighbor]:

@@ -1,14 +1,14 @@
 """What time brings: probes, claims (rules 2, 7, 8), announcements (rule 3), the fence (rule 4)."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
 from typing import assert_never
 
 from announcer.core.model import IfName, IPAddress
 from announcer.core.own import watch
-from announcer.core.own.order import is_watcher
 from announcer.core.own.values import Cause, Entry, Key, Phase, Target
-from announcer.core.own.work import Work
+from announcer.core.own.work import AT_BEATS, Work
 
 
 def tick(work: Work) -> None:
@@ -24,7 +24,7 @@ def tick(work: Work) -> None:
     for key, entry in list(work.entries.items()):
         if entry.due <= work.now:
             _act(work, key, entry)
-        elif entry.due < work.wake:
+        elif entry.due < work.wake and entry.phase not in AT_BEATS:
             work.wake = entry.due
     if work.now >= work.refresh:
         work.refreshes += [key for key, entry in work.entries.items() if entry.is_held]
@@ -33,19 +33,20 @@ def tick(work: Work) -> None:
             work.refreshed = work.now
 
 
-def _wanted(work: Work) -> dict[Target, list[IPAddress]]:
+def _wanted(work: Work) -> Mapping[Target, tuple[IPAddress, ...]]:
     """Whom to watch, and what each one holds: holders that this node is first or second behind, and dead nodes that
     something was taken from (rule 11).
     """
-    wanted: dict[Target, list[IPAddress]] = {}
-    for (ifname, address), entry in work.entries.items():
-        target = (ifname, entry.holder or entry.source)
-        if entry.phase is Phase.WATCHING or entry.phase is Phase.SUCCEEDING:
-            if entry.holder in work.neighbors and is_watcher(entry.position, entry.order, work.timing):
-                wanted.setdefault(target, []).append(address)
-        elif entry.source and target in work.watches and work.watches[target].is_dead:
-            wanted.setdefault(target, []).append(address)
-    return wanted
+    if work.wanted is None or work.changes != work.before.changes:
+        found: dict[Target, list[IPAddress]] = {}
+        for (ifname, address), entry in work.entries.items():
+            is_behind = entry.phase is Phase.WATCHING or entry.phase is Phase.SUCCEEDING
+            if is_behind and entry.holder in work.neighbors and work.is_watcher(entry):
+                found.setdefault((ifname, entry.holder), []).append(address)
+            elif entry.source and entry.source in work.neighbors and entry.phase is Phase.HOLDING:
+                found.setdefault((ifname, entry.source), []).append(address)
+        work.wanted = {target: tuple(held) for target, held in found.items()}
+    return work.wanted
 
 
 def _inherit(work: Work, target: Target) -> None:

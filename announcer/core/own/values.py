@@ -119,7 +119,8 @@ class Ownership:
     `beat` is when nodes are asked next, `verdict` when the last question has waited long enough, `wake` when the first
     entry is due. `seen` is when a MAC was last heard; `answered` when a gateway or a watched node last answered on a
     link, `reachable` the gateways that ever did. `refreshed` is when the kernel last took the fence, `removed` when
-    something was last given up.
+    something was last given up; `changes` counts what others see in reports;
+    `wanted` is whom to watch and what each one holds, None when that is to be found out anew.
     """
 
     entries: Mapping[Key, Entry] = field(default_factory=dict)
@@ -135,6 +136,8 @@ class Ownership:
     verdict: float = inf
     wake: float = inf
     sequence: int = 0
+    changes: int = 0
+    wanted: Mapping[Target, tuple[IPAddress, ...]] | None = None
     beacon: float = 0.0
     refresh: float = 0.0
     refreshed: float = 0.0

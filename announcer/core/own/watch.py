@@ -22,7 +22,7 @@ SEQUENCES = 2**16
 LATE_ANSWERS = 3
 
 
-def beat(work: Work, wanted: Mapping[Target, list[IPAddress]]) -> list[Target]:
+def beat(work: Work, wanted: Mapping[Target, tuple[IPAddress, ...]]) -> list[Target]:
     """Judge the interval that ends, and ask again. Returns who has died with it; `wanted` has what each one holds."""
     timing, now = work.timing, work.now
     is_late = now - work.beat > timing.interval / 2
@@ -127,7 +127,7 @@ def _is_sure(work: Work, target: Target, silent: list[Target], *, is_doubted: bo
     return has_answer or not asked or waited >= timing.doubt_most
 
 
-def _ask(work: Work, target: Target, held: list[IPAddress]) -> None:
+def _ask(work: Work, target: Target, held: tuple[IPAddress, ...]) -> None:
     """By echo, from an own address of the family; by ARP where that may decide, and when it gets silent."""
     ifname, lladdr = target
     watch, neighbor, link = work.watches[target], work.neighbors[lladdr], work.links[ifname]

@@ -21,11 +21,13 @@ from announcer.core.model import (
     SendProbe,
     SendRequest,
 )
-from announcer.core.own.order import successors
+from announcer.core.own.order import is_watcher, successors
 from announcer.core.own.timing import Timing
 from announcer.core.own.values import Cause, Entry, Key, Move, Ownership, OwnLink, Phase, Step
 
 PORTION = 64
+AT_BEATS = frozenset({Phase.WATCHING, Phase.HOLDING})
+"""Phases whose entries act with the next beat: with a thousand of them, each would be a wake-up of its own."""
 
 
 class Work:
@@ -35,7 +37,8 @@ class Work:
         self.answered, self.reachable = dict(state.answered), set(state.reachable)
         self.links, self.neighbors, self.node = state.links, state.neighbors, state.node
         self.began, self.beat, self.verdict, self.wake = state.began, state.beat, state.verdict, state.wake
-        self.sequence, self.beacon = state.sequence, state.beacon
+        self.sequence, self.beacon, self.changes = state.sequence, state.beacon, state.changes
+        self.wanted = state.wanted
         self.refresh, self.refreshed, self.removed = state.refresh, state.refreshed, state.removed
         self.puts, self.announces, self.removes = list[Key](), list[Key](), list[Key]()
         self.refreshes, self.probes = list[Key](), dict[Key, None]()
@@ -45,8 +48,18 @@ class Work:
     # -- entries -------------------------------------------------------------------------------------------------
 
     def set(self, key: Key, entry: Entry) -> None:
+        old = self.entries.get(key)
         self.entries[key] = entry
-        self.wake = min(self.wake, entry.due)
+        if old is None or old.phase is not entry.phase or old.holder != entry.holder:
+            self.changes += 1
+        if old is None or old.position != entry.position or old.source != entry.source:
+            self.wanted = None
+        if entry.due < self.wake and entry.phase not in AT_BEATS:
+            self.wake = entry.due
+
+    def drop(self, key: Key) -> None:
+        del self.entries[key]
+        self.changes += 1
 
     def node_of(self, lladdr: str) -> NodeName | None:
         neighbor = self.neighbors.get(lladdr)
@@ -58,6 +71,9 @@ class Work:
         dead = {self.node_of(lladdr) for (ifname, lladdr), w in self.watches.items() if w.is_dead and ifname == key[0]}
         before = order[: order.index(self.node)] if self.node and self.node in order else order
         return sum(node not in dead for node in before)
+
+    def is_watcher(self, entry: Entry) -> bool:
+        return is_watcher(entry.position, entry.order, self.timing)
 
     def claim(self, key: Key, entry: Entry, cause: Cause, silent_seconds: float) -> None:
         source = entry.holder if cause is Cause.NODE_DEAD else ""
@@ -82,7 +98,7 @@ class Work:
         self.removed = self.now
         self.move(key, self.node or "", holder, cause)
         if entry.phase is Phase.LEAVING or self.node not in entry.order:
-            del self.entries[key]
+            self.drop(key)
         elif holder:
             self.watch(key, entry, holder, self.now)
         else:
@@ -122,7 +138,7 @@ class Work:
         return self.now - self.refreshed < self.timing.fence - self.timing.margin
 
     def lose_all(self) -> None:
-        """This agent stood still, or the kernel refused, for longer than the fence: others may hold all that is held."""
+        """This agent stood still, or the kernel refused, for longer than the fence: others may hold it all."""
         for key, entry in list(self.entries.items()):
             if entry.is_held:
                 self.give_up(key, entry, "", Cause.FENCE_FELL)
@@ -163,6 +179,8 @@ class Work:
             verdict=self.verdict,
             wake=self.wake if self.entries else inf,
             sequence=self.sequence,
+            changes=self.changes,
+            wanted=self.wanted if self.changes == self.before.changes else None,
             beacon=self.beacon,
             refresh=self.refresh,
             refreshed=self.refreshed,
