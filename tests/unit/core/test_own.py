@@ -494,3 +494,32 @@ def test_candidacy_that_ends_before_a_claim_leaves_nothing() -> None:
 
 def test_farewell_widens_the_fence_of_what_is_held() -> None:
     assert farewell(Node().holding().state, 105.0, TIMING) == (replace(PUT, valid_seconds=300),)
+
+
+def test_node_whose_object_is_gone_is_no_foreign_host() -> None:
+    node = Node().watching()
+    node.tell(May(node=N1, candidacies={KEY: (N1,)}, neighbors={}))
+    assert node.moves[-1].cause is Cause.PLANNED
+
+
+def test_with_many_candidates_few_watch_and_each_takes_its_share() -> None:
+    many = tuple(NodeName(f"n{i}") for i in range(1, 61))
+    addresses = [VIP + i for i in range(30)]
+    orders = [own.successors(many, N2, address, TIMING) for address in addresses]
+    assert all(set(order) == set(many) - {N2} for order in orders)
+    assert len({frozenset(order[:3]) for order in orders}) == 1
+    assert sorted(sum(order[0] == first for order in orders) for first in orders[0][:3]) == [10, 10, 10]
+
+
+def test_addresses_of_a_dead_node_are_put_and_announced_in_portions() -> None:
+    node = Node()
+    keys = [(ETH0, VIP + i) for i in range(100)]
+    node.tell(May(node=N1, candidacies=dict.fromkeys(keys, (N1, N2)), neighbors=NEIGHBORS))
+    node.tell(Frames(frames=tuple(Heard(ifname=ETH0, address=a, lladdr=OTHER) for _, a in keys)))
+    node.run(1.02)
+    node.alive = set()
+    node.did.clear()
+    node.run(0.36)
+    kinds = [type(a) for _, a in node.did if isinstance(a, PutAddresses | SendAnnouncement)]
+    assert kinds[:4] == [PutAddresses, SendAnnouncement, PutAddresses, SendAnnouncement]
+    assert len(node.moves) == 100
