@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ RUN = Path("/run")
 NAME = "ann-e2e-lab"
 STREAM_SECONDS = 60
 ON_THEIR_WAY = 20
+SEQUENCES = 1 << 16
 
 
 @contextmanager
@@ -78,8 +79,21 @@ class Stream:
         self._process.send_signal(signal.SIGINT)
         self._process.wait(timeout=10)
         text = self._output.read_text(encoding="ascii")
-        answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", text)}
+        answered = set(unwrapped(int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", text)))
         return len(answered), sorted(set(range(1, max(answered, default=0) - ON_THEIR_WAY)) - answered)
+
+
+def unwrapped(numbers: Iterable[int]) -> Iterator[int]:
+    """Sequence numbers of ICMP echoes have 16 bits (RFC 792): after a minute at 1 kHz they begin anew."""
+    rounds, last = 0, 0
+    for number in numbers:
+        if last - number > SEQUENCES // 2:
+            rounds += 1
+        elif number - last > SEQUENCES // 2 and rounds:  # an answer of the round before, overtaken
+            yield number + (rounds - 1) * SEQUENCES
+            continue
+        last = number
+        yield number + rounds * SEQUENCES
 
 
 @contextmanager
