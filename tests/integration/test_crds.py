@@ -12,7 +12,7 @@ import yaml
 
 from announcer.core import dialects
 from announcer.core.report import object_status
-from announcer.store.kubernetes.resources import CONFIGURATION, NODE_ANNOUNCEMENTS, Decoder
+from announcer.store.kubernetes.resources import CONFIGURATION, NODE_ANNOUNCEMENTS, Decoder, Resource
 from lab.command import LabError, run
 from lab.topology import REPOSITORY
 from tests.builders import Raw
@@ -199,8 +199,63 @@ def test_object_is_understood_in_the_version_it_was_written_in(server: Cluster, 
     for version in groups.versions:
         found = Decoder(groups, version)(raw(server, version, name))
         assert found["apiVersion"] == f"purelb.io/{written}"
-        assert ("enforceNamespaces" in found["spec"]) == (written == "v2")
         assert dialects.parse(found).problems == ()
+
+
+SPECS = {"ServiceGroup": group("10.1.1.0/28"), "LBNodeAgent": {"local": {"localint": "eth1", "extlbint": "eth1"}}}
+APPLY: dict[str, tuple[str, ...]] = {"client": ("apply",), "server": ("apply", "--server-side", "--force-conflicts")}
+EDITOR = "KUBE_EDITOR=sed -i -e s,/28,/29, -e s/eth1/eth2/"
+
+
+def applied(server: Cluster, how: str, one: Raw) -> None:
+    """By a person; then the allocator says in the status how it has read it."""
+    server.kubectl(*APPLY[how], "--filename=-", stdin=json.dumps(one))
+    announce = {"announce": "" if one["apiVersion"] == V1 else "local"} if one["kind"] == "ServiceGroup" else {}
+    head = {"apiVersion": V2, "kind": one["kind"], "metadata": one["metadata"]}
+    apply_status(server, "allocator", {**head, "status": announce})
+
+
+def meant(server: Cluster, resource: Resource, name: str) -> set[str]:
+    """Versions in which an object is understood, whichever it is read by."""
+    found = set()
+    for version in resource.versions:
+        path = f"/apis/purelb.io/{version}/namespaces/test/{resource.plural}/{name}"
+        one = Decoder(resource, version)(server.kubectl("get", "--raw", path).encode())
+        assert dialects.parse(one).problems == ()
+        found.add(one["apiVersion"])
+    return found
+
+
+@pytest.mark.parametrize("how", ["client", "server"])
+@pytest.mark.parametrize("resource", CONFIGURATION[:2], ids=lambda r: r.kind)
+def test_object_of_v1_stays_one_whatever_comes_through_v2(server: Cluster, how: str, resource: Resource) -> None:
+    """kubectl labels, annotates, patches and edits through v2, as discovery prefers that."""
+    one = an_object(V1, resource.kind, SPECS[resource.kind], f"by-{how}")
+    what = (f"{resource.plural}.v2.purelb.io", f"by-{how}", "--namespace=test")
+    changed = json.dumps({"spec": json.loads(json.dumps(one["spec"]).replace("/28", "/30").replace("eth1", "eth3"))})
+    for arguments in (
+        ("label", "a=b"),
+        ("annotate", "a=b"),
+        ("patch", "--type=merge", f"--patch={changed}"),
+        ("edit",),
+    ):
+        applied(server, how, one)
+        assert meant(server, resource, f"by-{how}") == {V1}
+        run(["env", EDITOR, *kubectl(server), arguments[0], *what, *arguments[1:]])
+        assert meant(server, resource, f"by-{how}") == {V1}, arguments
+    applied(server, how, one)
+    assert meant(server, resource, f"by-{how}") == {V1}
+
+
+@pytest.mark.parametrize("how", ["client", "server"])
+def test_group_of_v1_becomes_one_of_v2_where_somebody_applies_it_as_such(server: Cluster, how: str) -> None:
+    groups, name = CONFIGURATION[0], f"moved-by-{how}"
+    for version in ("v1", "v2", "v1"):
+        one = an_object(f"purelb.io/{version}", "ServiceGroup", SPECS["ServiceGroup"], name)
+        server.kubectl(*APPLY[how], "--filename=-", stdin=json.dumps(one))
+        assert meant(server, groups, name) == {f"purelb.io/{version}"}
+        applied(server, how, one)
+        assert meant(server, groups, name) == {f"purelb.io/{version}"}
 
 
 def apply_status(server: Cluster, who: str, body: Raw) -> None:
@@ -323,10 +378,16 @@ def test_agent_writes_its_announcement_and_columns_show_it(server: Cluster) -> N
     assert shown[1].split()[:3] == ["n1", "true", '["a","b"]']
 
 
+def kubectl(server: Cluster) -> tuple[str, str]:
+    """To be run in an environment of its own."""
+    return str(server.server.programs / "kubectl"), f"--kubeconfig={server.server.kubeconfig('admin')}"
+
+
 def install(server: Cluster) -> str:
     """By the script, as a user does it."""
-    kubectl = f"{server.server.programs / 'kubectl'} --kubeconfig={server.server.kubeconfig('admin')}"
-    return run(["env", f"KUBECTL={kubectl}", str(REPOSITORY / "deploy" / "install-crds.sh")], timeout=60.0)
+    return run(
+        ["env", f"KUBECTL={' '.join(kubectl(server))}", str(REPOSITORY / "deploy" / "install-crds.sh")], timeout=60.0
+    )
 
 
 def test_installing_keeps_what_is_not_ours_and_brings_what_is_missing(server: Cluster) -> None:

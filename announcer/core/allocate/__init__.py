@@ -74,6 +74,19 @@ def allocate(snapshot: Snapshot, *, classes: Set[str] = CLASSES) -> Mapping[Serv
         services = [replace(s, status_addresses=_addresses(decisions[s.key])) for s in services]
 
 
+def lost_pools(snapshot: Snapshot) -> Set[str]:
+    """Names of objects that may be pools, but can't be understood."""
+    return {ref.name for ref in snapshot.refused if ref.kind in POOL_KINDS}
+
+
+def is_unsure(service: Service, lost: Set[str], homes: Homes) -> bool:
+    """Whether an object that can't be understood may be, or is by name, the pool of what the Service has."""
+    if not lost or not service.status_addresses:
+        return False
+    is_named = service.requested_pool != "" and service.requested_pool in lost
+    return is_named or not all(map(homes.of, service.status_addresses))
+
+
 def _seniority(service: Service) -> tuple[bool, str, ServiceKey]:
     return not service.requested_addresses, service.created, service.key
 
@@ -86,7 +99,7 @@ class _Allocation:
     def __init__(self, snapshot: Snapshot, blocked: Set[IPAddress]) -> None:
         self.homes, self.choice = Homes(snapshot.pools), Choice(snapshot)
         self.book = Book(self.homes, blocked)
-        self.lost_pools = {ref.name for ref in snapshot.refused if ref.kind in POOL_KINDS}
+        self.lost_pools = lost_pools(snapshot)
         self.subnets = {n for report in snapshot.reports for link in report.links for n in link.subnets}
         self.has_room_again = False
 
@@ -104,7 +117,7 @@ class _Allocation:
     def _keep(self, service: Service) -> _Addresses:
         """The addresses of the status that the Service may go on having, taken. All are of one pool."""
         had = dict.fromkeys(service.status_addresses)
-        if self._is_unsure(service):
+        if is_unsure(service, self.lost_pools, self.homes):
             return self._take(service, [a for a in had if not self.book.conflict(a, service)])
         kept: dict[IPAddress, tuple[Pool, AddressRange]] = {}
         for address in sorted(had, key=lambda a: a not in service.requested_addresses):
@@ -114,13 +127,6 @@ class _Allocation:
                 if all(p is home[0] and not is_twin(service, p, o, (address, home[1])) for p, o in others):
                     kept[address] = home
         return self._take(service, kept)
-
-    def _is_unsure(self, service: Service) -> bool:
-        """Whether an object that can't be understood may be, or is by name, the pool of what the Service has."""
-        if not self.lost_pools or not service.status_addresses:
-            return False
-        is_named = service.requested_pool != "" and service.requested_pool in self.lost_pools
-        return is_named or not all(map(self.homes.of, service.status_addresses))
 
     def _may_keep(self, service: Service, address: IPAddress, pool: Pool, kept: _Addresses) -> bool:
         if service.requested_pool in self.choice.pools and service.requested_pool != pool.name:
@@ -138,7 +144,7 @@ class _Allocation:
     # -- giving ----------------------------------------------------------------------------------------------------
 
     def _complete(self, service: Service, kept: _Addresses) -> Decision:
-        if kept and self._is_unsure(service):
+        if kept and is_unsure(service, self.lost_pools, self.homes):
             return Assignment(service=service.key, addresses=kept, pool="")
         if service.requested_addresses:
             return self._requested(service, kept)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from announcer.core.model import Admission, Fence, Pool, Reason, Service, Snapshot
 
 LAST = 2**31
+NAME_LABEL = "kubernetes.io/metadata.name"
+"""What is known of a Namespace that nobody has heard of: the API server gives each its name as a label."""
 _Limited = tuple[Pool, Admission]
 
 
@@ -41,7 +43,6 @@ class Choice:
     def __init__(self, snapshot: Snapshot) -> None:
         self.pools: Mapping[str, Pool] = {pool.name: pool for pool in snapshot.pools}
         self._labels = {namespace.ref.name: namespace.labels for namespace in snapshot.namespaces}
-        self._lost_namespaces = {ref.name for ref in snapshot.refused if ref.kind == "Namespace"}
         self._naming: dict[str, list[_Limited]] = {}
         self._selecting: list[_Limited] = []
         for pool, admission in ((p, p.admission) for p in snapshot.pools if p.admission):
@@ -82,8 +83,12 @@ class Choice:
         return pool.admission is None or pool.admission.fence is Fence.NONE or self._is_on_list(pool, service)
 
     def may_be_listed(self, pool: Pool, service: Service) -> bool:
-        """Whether the pool's list has the Service, or may have it: of a refused Namespace the labels are not known."""
-        return service.ref.namespace in self._lost_namespaces or self._is_on_list(pool, service)
+        """Whether the pool's list has the Service, or may have it: labels of a Namespace that is refused or that
+        nobody has heard of are not known.
+        """
+        limit = pool.admission
+        is_open = limit is not None and bool(limit.namespace_selectors) and limit.admits_labels(service.labels)
+        return (is_open and service.ref.namespace not in self._labels) or self._is_on_list(pool, service)
 
     def _requested(self, service: Service) -> list[list[Pool]] | NoChoice:
         pool = self.pools.get(service.requested_pool)
@@ -103,7 +108,7 @@ class Choice:
     def _namespace(self, service: Service) -> _Namespace:
         name = service.ref.namespace
         if name not in self._namespaces:
-            labels = self._labels.get(name, {})
+            labels = self._labels.get(name, {NAME_LABEL: name})
             selecting = (one for one in self._selecting if name not in one[1].namespaces)
             found = [one for one in selecting if one[1].admits_namespace(name, labels)] + self._naming.get(name, [])
             found.sort(key=lambda one: (one[1].priority or LAST, one[0].name))

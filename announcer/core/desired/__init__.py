@@ -120,6 +120,10 @@ class _Decision:
         if announce is Announce.AUTO and (named_local or named_routes):
             local_ads, route_ads, announce = named_local, named_routes, Announce.ADVERTISEMENTS
         eligible = self.view.eligible(service)
+        if self._is_unsure(pool, announce, eligible, local_ads):
+            self.keep.add(address)
+            self._note(service, address, None, reason=Reason.LINKS_UNKNOWN)
+            return
         match announce:
             case Announce.AUTO:
                 local = self.view.links_by_subnet(eligible, address) or self.view.links_by_name(eligible)
@@ -137,6 +141,15 @@ class _Decision:
             self._place_local(service, address, found, local)
         if is_virtual:
             self._place_virtual(service, address, found, route_ads, needs_one=announce is Announce.ADVERTISEMENTS)
+
+    def _is_unsure(
+        self, pool: Pool, announce: Announce, eligible: tuple[NodeName, ...], ads: list[LocalAdvertisement]
+    ) -> bool:
+        """Whether the address may be on links that nobody knows, of this node or of one that it would rival."""
+        if self.view.own.name not in eligible or self.view.unsure.isdisjoint(eligible):
+            return False
+        is_by_agent = pool.announce is Announce.AUTO and bool(ads) and not any(ad.links for ad in ads)
+        return announce in {Announce.AUTO, Announce.LOCAL} or is_by_agent
 
     def _refuse_unadvertised(self, service: Service, address: IPAddress) -> None:
         if self.view.broken & {"L2Advertisement", "BGPAdvertisement"}:

@@ -38,6 +38,8 @@ from announcer.core.own import Neighbor
 NOT_REAL = re.compile(r"lo|(docker|cbr|dummy|virbr|lxcbr|veth|cali|tunl|flannel|kube-|cni|nodelocaldns|lxc).*")
 """Links that never carry a local address: MetalLB's default list of what L2 leaves alone."""
 
+BUILT_IN = NodeAgentConfig(ref=ObjectRef(kind="LBNodeAgent", name="built-in"))
+
 
 def describe_links(kernel: ObservedKernel) -> tuple[LinkReport, ...]:
     """The node's own real links, as its NodeAnnouncement reports them: sorted by name."""
@@ -74,7 +76,10 @@ def describe_links(kernel: ObservedKernel) -> tuple[LinkReport, ...]:
 
 
 class View:
-    """Snapshot and kernel of one node. `links` are each node's real links, its own read from the kernel."""
+    """Snapshot and kernel of one node. `links` are each node's real links, its own read from the kernel.
+
+    Of `unsure` nodes nobody knows which links are meant: an LBNodeAgent that may be theirs can't be understood.
+    """
 
     def __init__(self, snapshot: Snapshot, own: Node, kernel: ObservedKernel) -> None:
         self.snapshot, self.own, self.kernel = snapshot, own, kernel
@@ -83,6 +88,7 @@ class View:
         self.in_service = tuple(n for n in snapshot.nodes if not n.excluded and not n.network_unavailable)
         self.endpoints = _usable_endpoints(snapshot)
         self.broken = {ref.kind for ref in snapshot.refused}
+        self.unsure = frozenset(n for n, c in self.config.items() if c is BUILT_IN and "LBNodeAgent" in self.broken)
         self.homes = Homes(snapshot.pools)
         self.peers = tuple(p for p in map(self.peer, snapshot.peers) if p)
 
@@ -252,8 +258,7 @@ def _is_local_link(link: LinkReport, config: NodeAgentConfig, address: IPAddress
 def _config_of(node: Node, agents: tuple[NodeAgentConfig, ...]) -> NodeAgentConfig:
     """The first that selects the node, those with a selector before catch-alls, then by namespace and name."""
     mine = [agent for agent in agents if agent.node_selector.selects(node.labels)]
-    default = NodeAgentConfig(ref=ObjectRef(kind="LBNodeAgent", name="built-in"))
-    return min(mine, key=lambda agent: (not agent.node_selector.requirements, agent.ref), default=default)
+    return min(mine, key=lambda agent: (not agent.node_selector.requirements, agent.ref), default=BUILT_IN)
 
 
 def _usable_endpoints(snapshot: Snapshot) -> Mapping[ServiceKey, frozenset[NodeName | None]]:

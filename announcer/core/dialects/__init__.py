@@ -67,9 +67,7 @@ def parse(raw: Mapping[str, Any], source: str = "") -> Parsed:
     refused = bool(problems)
     if kind == "Service":
         for name in kubernetes.foreign_annotations(top):
-            top.refuse(
-                f"metadata.annotations.{name}", None, "has no effect: not supported yet", "", Reason.UNSUPPORTED_FIELD
-            )
+            top.refuse(f"metadata.annotations.{name}", None, NO_EFFECT, "", Reason.UNSUPPORTED_FIELD)
     in_use = value.status_addresses if refused and isinstance(value, Service) else ()
     return Parsed(ref=ref, value=None if refused else value, problems=tuple(problems), in_use=in_use)
 

@@ -72,6 +72,7 @@ def read_service(top: Fields, ref: ObjectRef, created: str) -> Service:
         takes_from_every_range=_multi_pool(annotations),
         status_addresses=tuple(address for item in ingress if (address := item.address("ip"))),
         created=created,
+        brands={n: str(annotations.get(n)) for n in sorted(WRITTEN_BY_PEERS) if annotations.has(n)},
     )
     if service.is_load_balancer and not ports:
         spec.refuse("ports", None, "is required and empty")

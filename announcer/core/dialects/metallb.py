@@ -22,6 +22,7 @@ from announcer.core.model import (
     Peer,
     Pool,
     RouteAdvertisement,
+    ServiceKey,
 )
 
 LATER = "not built yet"
@@ -140,8 +141,10 @@ def read_peer(top: Fields, ref: ObjectRef, _created: str) -> Peer:
 
 
 def read_mirror(top: Fields, ref: ObjectRef, _created: str) -> Mirror:
-    """A status object for tools: nothing of it is an input, only whose it is."""
-    return Mirror(ref=ref, is_ours=top.mapping("metadata").labels("labels").get(MANAGED_BY) == MANAGER)
+    """A status object for tools: nothing of it is an input, only who made it and for which Service."""
+    labels = top.mapping("metadata").labels("labels")
+    service = f"{labels.get('metallb.io/service-namespace', '')}/{labels.get('metallb.io/service-name', '')}"
+    return Mirror(ref=ref, is_ours=labels.get(MANAGED_BY) == MANAGER, service=ServiceKey(service))
 
 
 KINDS: dict[tuple[str, str], Callable[[Fields, ObjectRef, str], ModelObject]] = {

@@ -26,6 +26,9 @@ from announcer.core.model import (
 LATER = "not built yet"
 DEFAULT_GROUP = "default"
 """The ServiceGroup of Services that name none."""
+V2_ONLY = "a field of v2"
+GROUP_V1 = {"netbox": "Netbox IPAM", "enforceNamespaces": V2_ONLY, "namespaceDefault": V2_ONLY}
+"""PureLB's definition of v2 has defaults, which come into objects of v1 when somebody labels them."""
 GROUP_V2 = {"external": "external IPAM"}
 AGENT = {
     "garpConfig": "announcements follow RFC 5227",
@@ -47,7 +50,7 @@ def read_group_v1(top: Fields, ref: ObjectRef, created: str) -> Pool:
             local.refuse("pool", None, "is ignored where the family has other pools", "remove it or the others")
     _refuse_empty(local, ranges)
     local.close()
-    spec.close({"netbox": "Netbox IPAM"})
+    spec.close(GROUP_V1)
     is_default = ref.name == DEFAULT_GROUP
     return Pool(ref=ref, ranges=ranges, announce=Announce.AUTO, auto_assign=is_default, created=created)
 
@@ -99,7 +102,7 @@ def read_agent_v1(top: Fields, ref: ObjectRef, _created: str) -> NodeAgentConfig
     local.flag("sendgarp")  # accepted: RFC 5227 announcements are part of taking over and always sent
     config = _agent(local, ref, "localint", "extlbint", Selector())
     local.close(AGENT)
-    spec.close()
+    spec.close({"nodeSelector": V2_ONLY})
     return config
 
 

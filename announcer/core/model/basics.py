@@ -72,6 +72,7 @@ class Reason(StrEnum):
     NODE_NOT_SELECTED = "NodeNotSelected"
     NODE_UNKNOWN = "NodeUnknown"
     POOL_UNKNOWN = "PoolOfAddressUnknown"
+    LINKS_UNKNOWN = "LinksOfNodeUnknown"
     NO_ADVERTISEMENT = "NoMatchingAdvertisement"
     NO_LINK = "NoLinkForAddress"
     NO_CARRIER = "LinkHasNoCarrier"

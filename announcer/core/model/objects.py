@@ -175,6 +175,8 @@ class Service:
     """purelb.io/multi-pool; None leaves it to the pool."""
     status_addresses: tuple[IPAddress, ...] = ()
     created: str = ""
+    brands: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Annotations that say whose the addresses are: no input, only carried over while that can't be told."""
 
     @property
     def key(self) -> ServiceKey:
@@ -325,6 +327,8 @@ class Mirror:
     ref: ObjectRef
     is_ours: bool = False
     """It carries our mark: we made it, and may delete it."""
+    service: ServiceKey | None = None
+    """Whose it is, by its labels."""
 
 
 ModelObject = (

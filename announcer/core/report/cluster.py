@@ -132,6 +132,8 @@ def _service(
     if isinstance(decision, Assignment):
         annotations = _brand(decision, pools.get(decision.pool))
         annotations |= _announcing(service.key, decision.addresses, holders)
+        if not decision.pool:  # to say nothing would take them away
+            annotations = {name: value for name, value in service.brands.items() if name in ANNOTATIONS}
     status = service_status(decision, problems)
 
     def tell(before: Mapping[str, Any]) -> list[Note]:

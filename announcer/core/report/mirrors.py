@@ -6,18 +6,19 @@
 | ServiceBGPStatus | Service and node that is to advertise it | `peers` are the BGPPeers meant, not sessions |
 
 Only Services with an address from an IPAddressPool have any. Their names follow from what they are about, so that two
-leaders make the same ones; what carries our mark and isn't wanted any more is `surplus`.
+leaders make the same ones; what carries our mark and isn't wanted any more is `surplus`, unless that can't be known.
 """
 
 import hashlib
 from collections.abc import Mapping
 
-from announcer.core.allocate import Assignment, Decision
+from announcer.core.allocate import Assignment, Decision, is_unsure, lost_pools
 from announcer.core.desired import Mode
 from announcer.core.desired.view import selects, selects_pool
 from announcer.core.model import (
     MANAGED_BY,
     MANAGER,
+    Homes,
     Node,
     ObjectRef,
     Pool,
@@ -65,8 +66,15 @@ def mirrors(snapshot: Snapshot, decisions: Mapping[ServiceKey, Decision], namesp
 
 
 def surplus(snapshot: Snapshot, wanted: list[Writing]) -> list[ObjectRef]:
-    keep = {writing.ref for writing in wanted}
-    return [mirror.ref for mirror in snapshot.mirrors if mirror.is_ours and mirror.ref not in keep]
+    keep, unsure = {writing.ref for writing in wanted}, _unsure(snapshot)
+    return [m.ref for m in snapshot.mirrors if m.is_ours and m.ref not in keep and m.service not in unsure]
+
+
+def _unsure(snapshot: Snapshot) -> set[str]:
+    """Services of which nobody can say whether they have any: they or their pools can't be understood."""
+    lost, homes = lost_pools(snapshot), Homes(snapshot.pools)
+    refused = {f"{ref.namespace}/{ref.name}" for ref in snapshot.refused if ref.kind == "Service"}
+    return refused | {service.key for service in snapshot.services if is_unsure(service, lost, homes)}
 
 
 def _peers(snapshot: Snapshot, pool: Pool, node: Node | None, version: int) -> tuple[str, ...]:

@@ -5,13 +5,13 @@ is half of a Service) never becomes a Python object. Objects of people's own kin
 theirs is either honored or refused by name.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
 import msgspec
 
 from announcer.core.model import ObjectRef
+from announcer.store.kubernetes.versions import original_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Resource:
     is_namespaced: bool = True
     shape: Any = Any
     has_original_version: bool = False
-    """Versions are served without conversion: what an object means is said by the version it was written in."""
+    """Versions are served without conversion: how an object is read depends on the one it was meant in (`versions`)."""
     is_needed: bool = True
     """Whether nothing can be decided without it; a kind that is only for others' tools holds nobody up."""
     page_size: int = 500
@@ -243,17 +243,6 @@ class Decoder:
             raise msgspec.DecodeError("not a Kubernetes object")
         version = self._version
         if self._resource.has_original_version:
-            version = _original_version(raw["metadata"], self._resource) or version
+            version = original_version(raw, self._resource.versions) or version
         raw["metadata"].pop("managedFields", None)
         return {**raw, "apiVersion": self._resource.api_version(version), "kind": self._resource.kind}
-
-
-def _original_version(metadata: Mapping[str, Any], resource: Resource) -> str | None:
-    """The version in which the spec was written last, as the API server notes it in managedFields."""
-    entries = [
-        (str(entry.get("time") or ""), str(entry.get("apiVersion") or ""))
-        for entry in metadata.get("managedFields") or ()
-        if "f:spec" in (entry.get("fieldsV1") or {})
-    ]
-    found = max(entries, default=("", ""))[1].rpartition("/")[2]
-    return found if found in resource.versions else None

@@ -258,6 +258,26 @@ def test_service_of_a_namespace_that_cannot_be_understood_stays() -> None:
     assert given(found["a"]) == ["10.0.0.3"]
 
 
+@pytest.mark.parametrize(
+    ("allocation", "address"),
+    [
+        ({"namespaceSelectors": [{"matchLabels": {"team": "red"}}]}, "10.0.0.3"),
+        ({"namespaces": ["other"]}, "10.1.0.0"),  # no label of its namespace would help
+        ({"namespaceSelectors": [{}], "serviceSelectors": [{"matchLabels": {"app": "x"}}]}, "10.1.0.0"),
+    ],
+)
+def test_service_of_a_namespace_that_nobody_has_heard_of_keeps_what_it_may_have(allocation: Raw, address: str) -> None:
+    red = pool("red", FOUR, serviceAllocation=allocation)
+    found = decide(red, pool("p", "10.1.0.0/28"), service("a", addresses=["10.0.0.3"]))
+    assert given(found["a"]) == [address]
+
+
+def test_namespace_that_nobody_has_heard_of_is_selected_by_its_name() -> None:
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": "test"}}
+    red = pool("red", FOUR, serviceAllocation={"namespaceSelectors": [selector]})
+    assert given(decide(red, service("a"))["a"]) == ["10.0.0.0"]
+
+
 def test_namespace_is_selected_by_the_label_that_the_api_server_gives() -> None:
     selector = {"matchLabels": {"kubernetes.io/metadata.name": "test"}}
     red = pool("red", FOUR, serviceAllocation={"namespaceSelectors": [selector]})

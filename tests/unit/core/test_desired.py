@@ -267,6 +267,37 @@ def test_address_whose_advertisement_cannot_be_understood_is_kept() -> None:
     assert found.keep == {ip("10.9.0.1")}
 
 
+BROKEN = agent(localint="eth(") | {"metadata": {"name": "wrong", "namespace": "purelb-system"}}
+ONLY_N1 = {"matchLabels": {"kubernetes.io/hostname": "n1"}}
+OTHER = raw("purelb.io/v2", "LBNodeAgent", "n1", namespace="purelb-system", spec={"nodeSelector": ONLY_N1})
+
+
+@pytest.mark.parametrize("address", [LOCAL, STRAY, VIRTUAL])
+@pytest.mark.parametrize("more", [(), (OTHER,)])  # the node's own links are known, its rivals' aren't
+def test_address_whose_links_an_agent_that_cannot_be_understood_may_name_is_kept(
+    address: str, more: tuple[dict[str, Any], ...]
+) -> None:
+    found = want(*web(address), BROKEN, *more, peer())
+    assert only(found).reason is Reason.LINKS_UNKNOWN
+    assert found.keep == {ip(address)}
+    assert (found.addresses, found.candidacies, found.routes) == (frozenset(), (), frozenset())
+    assert not any(found.bgp.values())
+
+
+def test_l2_advertisement_that_leaves_the_links_to_an_agent_that_cannot_be_understood_places_nothing() -> None:
+    ad = metallb("L2Advertisement", "l", ipAddressPools=["subnet-2"])
+    assert want(*web(STRAY), BROKEN, ad).keep == {ip(STRAY)}
+    named = metallb("L2Advertisement", "l", ipAddressPools=["subnet-2"], interfaces=["eth1"])
+    assert only(want(*web(STRAY), BROKEN, named)).ifname == "eth1"
+
+
+def test_agent_that_cannot_be_understood_hurts_nobody_whose_links_are_known() -> None:
+    assert only(want(*web(STRAY), BROKEN, agent(extlbint="eth1"))).ifname == "eth1"
+    remote = {"v4pool": {"subnet": "10.9.0.0/24", "pool": "10.9.0.1-10.9.0.9"}}
+    far = raw("purelb.io/v2", "ServiceGroup", "far", spec={"remote": remote})
+    assert want(far, *web("10.9.0.1"), BROKEN).addresses == {ip("10.9.0.1")}
+
+
 def test_service_without_an_address_says_so() -> None:
     assert only(want(service(), endpoints())).reason is Reason.NO_ADDRESS
 

@@ -434,3 +434,18 @@ def test_twin_that_is_wrong_does_not_refuse_the_one_that_counts() -> None:
     found = assemble(parsed(group("g"), group("g", "10.9.9-1-10.9.9.9")))
     assert found.refused == frozenset()
     assert len(found.problems) == 1
+
+
+@pytest.mark.parametrize("nothing", [{"nodeSelector": {}}, {"nodeSelector": None}])
+def test_agent_of_v1_takes_defaults_of_v2_that_ask_for_nothing(nothing: Any) -> None:
+    one = raw("purelb.io/v1", "LBNodeAgent", "a", spec={"local": {"extlbint": "eth1"}})
+    assert parse(one | {"spec": one["spec"] | nothing}).problems == ()
+    selector = {"nodeSelector": {"matchLabels": {"a": "b"}}}
+    assert only_problem(one | {"spec": one["spec"] | selector}).field == "spec.nodeSelector"
+
+
+def test_group_of_v1_takes_defaults_of_v2_that_ask_for_nothing() -> None:
+    one = group()
+    nothing = {"enforceNamespaces": False, "namespaceDefault": False}
+    assert parse(one | {"spec": one["spec"] | nothing}).problems == ()
+    assert only_problem(one | {"spec": one["spec"] | {"enforceNamespaces": True}}).field == "spec.enforceNamespaces"

@@ -230,6 +230,22 @@ def test_surplus_is_what_carries_our_mark_and_is_not_wanted() -> None:
     assert found.problems == ()
 
 
+@pytest.mark.parametrize("lost", [pool("m", "10.0.0-0/24"), METALLB])
+def test_what_marks_a_service_stays_while_it_or_its_pool_is_not_understood(lost: Raw) -> None:
+    labels = {MANAGED_BY: MANAGER, "metallb.io/service-name": "web", "metallb.io/service-namespace": "test"}
+    there = raw("metallb.io/v1beta1", "ServiceL2Status", "l2-x", namespace=NAMESPACE, metadata={"labels": labels})
+    brands = {"metallb.io/ip-allocated-from-pool": "m", "purelb.io/announcing-IPv4": "n1,eth0,10.0.0.1"}
+    is_refused = lost is METALLB
+    spec: Raw = {"ports": []} if is_refused else {}
+    web = service(addresses=["10.0.0.1"], annotations=brands, **spec)
+    found = snapshot(lost, web, there)
+    assert surplus(found, mirrors(found, allocate(found), NAMESPACE)) == []
+    marks = [dict(w.annotations) for w in writings(found, allocate(found)) if w.ref.name == "web"]
+    assert marks == ([] if is_refused else [brands])
+    gone = snapshot(METALLB, there)
+    assert [r.name for r in surplus(gone, mirrors(gone, allocate(gone), NAMESPACE))] == ["l2-x"]
+
+
 def test_stale_announcing_annotation_is_not_wanted_any_more() -> None:
     found = snapshot(group(), service(addresses=[VIP]), reported("n1", VIP, "local", "Holding"))
     (one,) = [w for w in writings(found, allocate(found)) if w.ref.name == "web"]
