@@ -144,12 +144,14 @@ class World:
         if host.is_stopped:
             host.is_stopped = False
             self.wake(host)
+            self._soon(host)
 
     def stall(self, host: Host, seconds: float) -> None:
         """The whole machine pauses, its clock too as far as lifetimes go."""
         host.stalled_until = self.now + seconds
         host.addresses = {a: end + seconds for a, end in host.addresses.items() if end > self.now}
         self.at(seconds + 1e-6, lambda: self.wake(host))
+        self._soon(host)
 
     def power(self, host: Host, *, on: bool) -> None:
         if on and not host.has_power:
@@ -238,13 +240,17 @@ class World:
         return host.life == life and own.next_due(host.state) <= self.now
 
     def _soon(self, host: Host) -> None:
-        """The kernel notifies, a pass follows."""
+        """The kernel notifies, a pass follows, as soon as there is somebody to make it."""
         life = host.life
 
         def look() -> None:
-            if host.life == life and self.can_act(host):
+            if host.life != life:
+                return
+            if self.can_act(host):
                 self.look(host)
                 self.judge(host)
+            else:
+                self.at(0.05, look)
 
         self.at(0.005 + self.random.random() * 0.02, look)
 
