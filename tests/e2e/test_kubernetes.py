@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -91,6 +92,7 @@ def test_api_server_that_is_away_moves_nothing_and_loses_nothing(lab: Lab) -> No
             until(lambda node=node, old=old: restarted(lab, f"agent-{node.name}", old), what="the agent again")  # type: ignore[misc]
         pass_by(AWAY_SECONDS / 2)
         start_api(lab)
+        until(lambda: all(follows(lab, node.name) for node in NODES), seconds=60, what="agents that follow again")
         until(lambda: row(lab, "test/test-nginx-1")["nodes"], seconds=60, what="the reports")
         assert [holders(lab, VIP_1, "eth0"), hops(lab)] == before
 
@@ -133,6 +135,7 @@ def empty_etcd(lab: Lab) -> Iterator[None]:
         shutil.rmtree(etcd, ignore_errors=True)
         kept.rename(etcd)
         start_api(lab)
+        until(lambda: all(follows(lab, node.name) for node in NODES), seconds=60, what="agents that follow again")
 
 
 def allows_agents(lab: Lab) -> bool:
@@ -144,9 +147,19 @@ def allows_agents(lab: Lab) -> bool:
     return True
 
 
+def follows(lab: Lab, node: str) -> bool:
+    """Whether the agent has got over every error that its log speaks of: back-off ends after half a minute at most."""
+    states = re.findall(r"the API server is (not there|there again) +resource=(\w+)", agent_log(lab, node))
+    return all(state == "there again" for state in {kind: state for state, kind in states}.values())
+
+
+def agent_log(lab: Lab, node: str) -> str:
+    return lab.log(f"agent-{node}").read_text("utf-8")
+
+
 def is_held(lab: Lab, node: str) -> bool:
     """Whether the agent's log says that it doesn't believe what it was told."""
-    text = lab.log(f"agent-{node}").read_text("utf-8")
+    text = agent_log(lab, node)
     return "is not believed" in text or "not before a second look agrees" in text
 
 
