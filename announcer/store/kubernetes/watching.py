@@ -119,6 +119,8 @@ class Reflector:
                 error = caught
                 self._seen = "" if caught.status in {NOT_FOUND, GONE} else self._seen
                 self._sink.failed(self._resource, caught)
+                asked, self._asked = self._asked, []  # who asked for a list asks again, after a back-off of their own
+                _tell(asked, caught)
             self._is_unsure = True
             if error is not None and error.retry_after_seconds is not None:
                 await asyncio.sleep(self._pause(error))  # what the server asked for is not cut short by anybody

@@ -403,3 +403,19 @@ def test_back_off_that_the_server_asked_for_is_not_cut_short() -> None:
         await asyncio.wait({asked})
 
     run(server, test, timing=replace(QUICK, retry_most=30.0))
+
+
+def test_refresh_of_a_server_that_has_gone_fails_and_is_no_reason_to_hurry() -> None:
+    server = Server(page(5, at(WEB, 4)))
+
+    async def test(running: kube.Running) -> None:
+        await running.has("web")
+        server.others[SERVICES.collection("v1")] = ApiError("connection refused")
+        server.events.put_nowait(None)
+        await until(lambda: running.store.health().message)
+        before = len(server.asked)
+        with pytest.raises(StoreError, match="refused"):
+            await running.store.refresh()
+        await stays(lambda: len(server.asked) <= before + 3, seconds=0.2)
+
+    run(server, test, timing=replace(QUICK, retry_first=0.5, retry_most=30.0))
