@@ -296,6 +296,8 @@ def test_mirror_is_made_updated_and_deleted_and_others_ones_are_left_alone(serve
 
     async def test(found: Running, _client: Client) -> None:
         status = {"node": "n1", "serviceName": "web", "serviceNamespace": "test", "interfaces": [{"name": "eth0"}]}
+        # Nothing waits for these kinds, so the store counts as synced before they are read.
+        await until(lambda: [m.ref for m in found.snapshot.mirrors] == [theirs], seconds=SECONDS)
         await found.store.write_status(ref, status, labels={MANAGED_BY: MANAGER, "metallb.io/node": "n1"})
         await written(found)
         assert get(server, ref)["status"] == status
