@@ -234,7 +234,7 @@ def test_service_gets_its_address_in_status_and_one_event(lab: Lab) -> None:
     until(lambda: row(lab, "test/told") is None, what="the Service gone")
 
 
-def test_allocator_that_dies_is_followed_within_15_seconds_and_one_that_ends_at_once(lab: Lab) -> None:
+def test_allocator_that_dies_is_followed_within_15_seconds(lab: Lab) -> None:
     leader = find_leader(lab)
     processes.hold(lab, leader)
     kill(lab, leader)
