@@ -1,26 +1,29 @@
 """Who may hold a local address, in order.
 
-The order is that of PureLB and MetalLB, the smallest SHA-256 of `node#address` first, so that whoever comes from them
-keeps its owners. Every node computes the same order from the same candidates, whatever order they come in.
-Addresses that have to sit together (of one Service, or shared by several) are ordered by one of them.
+Nodes that are preferred come first; then the order is that of PureLB and MetalLB, the smallest SHA-256 of
+`node#address` first, so that whoever comes from them keeps its owners. Every node computes the same order from the same
+candidates, whatever order they come in. Addresses that have to sit together (of one Service, or shared by several) are
+ordered by one of them.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
 from announcer.core.model import IPAddress, NodeName, Service
 
 
 def elect(
-    candidates: Iterable[NodeName], address: IPAddress, *, preferred: Set[NodeName] = frozenset()
+    candidates: Iterable[NodeName], address: IPAddress, *, scores: Mapping[NodeName, int] | None = None
 ) -> tuple[NodeName, ...]:
-    """Candidates, first to last, those that are preferred before all others.
+    """Candidates, first to last: by score, the highest first and 0 where there is none, then by hash.
 
     The address is written as RFC 5952 has it; equal digests can't be.
     """
 
-    def order(node: NodeName) -> tuple[bool, bytes]:
-        return node not in preferred, sha256(f"{node}#{address}".encode()).digest()
+    preferred = scores or {}
+
+    def order(node: NodeName) -> tuple[int, bytes]:
+        return -preferred.get(node, 0), sha256(f"{node}#{address}".encode()).digest()
 
     return tuple(sorted(set(candidates), key=order))
 

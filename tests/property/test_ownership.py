@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
+from announcer.core.elect import elect
 from announcer.core.model import IPAddress
 from announcer.core.own import Cause, Phase
 from tests.property.world import ETH0, World
@@ -141,6 +142,28 @@ def test_nothing_moves_without_a_reason(seed: int, nodes: int, faults: list[tupl
     note("\n".join(world.trace))
     assert {vip: world.holders(vip) for vip in world.vips} == before
     assert world.moves[count:] == []
+
+
+@some
+@given(seed=SEED, nodes=st.integers(2, 5), scores=st.lists(st.integers(0, 200), min_size=5, max_size=5))
+def test_preference_that_changes_moves_nothing_and_decides_who_is_next(
+    seed: int, nodes: int, scores: list[int]
+) -> None:
+    world = World(seed=seed, nodes=nodes)
+    world.run(8)
+    count = len(world.moves)
+    world.scores = dict(zip(world.hosts, scores, strict=False))
+    for host in world.hosts.values():
+        world.judge(host)
+        world.run(0.5)  # they learn of it one after another
+    world.run(15)
+    assert world.moves[count:] == []
+    (victim,) = world.holders(world.vips[0])
+    order = [node for node in elect(world.hosts, world.vips[0], scores=world.scores) if node != victim]
+    befall(world, "off", sorted(world.hosts).index(victim))
+    world.run(1)
+    note("\n".join(world.trace))
+    assert world.holders(world.vips[0]) == order[:1]
 
 
 @some

@@ -61,6 +61,7 @@ class World:
         self.sides: dict[str, int] = {}
         self.lag = 0.0
         self.api = True
+        self.scores = dict[NodeName, int]()
         self.moves = list[tuple[float, NodeName, Move]]()
         self.trace = list[str]()
         self.looks = list[Callable[[], None]]()
@@ -103,7 +104,7 @@ class World:
 
     def last_behind(self, vip: IPAddress, holder: NodeName) -> NodeName:
         """The candidate that comes last behind `holder`."""
-        return [node for node in elect(self.truth[vip], vip) if node != holder][-1]
+        return [node for node in elect(self.truth[vip], vip, scores=self.scores) if node != holder][-1]
 
     def has(self, host: Host, vip: IPAddress) -> bool:
         return host.addresses.get(vip, -1.0) > self.now
@@ -215,7 +216,7 @@ class World:
 
     def judge(self, host: Host) -> None:
         mine = {a: nodes for a, nodes in host.view.items() if host.name in nodes and host.has_carrier}
-        orders = {(ETH0, a): elect(nodes, a) for a, nodes in mine.items()}
+        orders = {(ETH0, a): elect(nodes, a, scores=self.scores) for a, nodes in mine.items()}
         others = {h.lladdr: Neighbor(node=h.name, addresses=(h.own,)) for h in self.hosts.values() if h is not host}
         self.tell(host, May(node=host.name, candidacies=orders, neighbors=others))
 

@@ -20,7 +20,7 @@ from announcer.core.desired.values import Candidacy as Candidacy
 from announcer.core.desired.values import Desired as Desired
 from announcer.core.desired.values import Mode as Mode
 from announcer.core.desired.values import Placement as Placement
-from announcer.core.desired.view import View, is_within, only_some, selects, selects_pool
+from announcer.core.desired.view import View, is_within, only_some, selects
 from announcer.core.desired.view import announced as announced
 from announcer.core.desired.view import describe_links as describe_links
 from announcer.core.desired.view import gateways as gateways
@@ -112,13 +112,7 @@ class _Decision:
                 self._place(service, address, *home)
 
     def _place(self, service: Service, address: IPAddress, pool: Pool, found: AddressRange) -> None:
-        local_ads = [a for a in self.view.snapshot.local_advertisements if selects_pool(a, pool)]
-        route_ads = [a for a in self.view.snapshot.route_advertisements if selects_pool(a, pool)]
-        named_local = [a for a in local_ads if pool.name in a.pools]
-        named_routes = [a for a in route_ads if pool.name in a.pools]
-        announce = pool.announce
-        if announce is Announce.AUTO and (named_local or named_routes):
-            local_ads, route_ads, announce = named_local, named_routes, Announce.ADVERTISEMENTS
+        announce, local_ads, route_ads = self.view.announcing(pool)
         eligible = self.view.eligible(service)
         if self._is_unsure(pool, announce, eligible, local_ads):
             self.keep.add(address)
@@ -195,11 +189,14 @@ class _Decision:
                 self._return_route(link, address, found)
 
     def _elect(self) -> Iterator[Candidacy]:
-        """An address that Services share is held where all of them can be served, if there is such a node."""
+        """An address that Services share is held where all of them can be served, if there is such a node.
+
+        What has to sit together is ordered by the hash and the pool of one of its addresses.
+        """
         homes = together(self.view.snapshot.services)
         for address, lives in self.live.items():
             nodes = set.intersection(*map(set, lives)) or set.union(*map(set, lives))
-            order = elect(nodes, homes[address])
+            order = elect(nodes, homes[address], scores=self.view.scores(homes[address]))
             if self.view.own.name not in nodes:
                 continue
             links = {link.ifname: None for live in lives for link in live.get(self.view.own.name, ())}

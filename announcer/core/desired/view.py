@@ -4,6 +4,7 @@ Every answer about another node comes from that node's own report and labels, so
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, ip_network
 
@@ -38,6 +39,7 @@ from announcer.core.own import Neighbor
 NOT_REAL = re.compile(r"lo|(docker|cbr|dummy|virbr|lxcbr|veth|cali|tunl|flannel|kube-|cni|nodelocaldns|lxc).*")
 """Links that never carry a local address: MetalLB's default list of what L2 leaves alone."""
 
+Announcing = tuple[Announce, list[LocalAdvertisement], list[RouteAdvertisement]]
 BUILT_IN = NodeAgentConfig(ref=ObjectRef(kind="LBNodeAgent", name="built-in"))
 
 
@@ -90,6 +92,7 @@ class View:
         self.broken = {ref.kind for ref in snapshot.refused}
         self.unsure = frozenset(n for n, c in self.config.items() if c is BUILT_IN and "LBNodeAgent" in self.broken)
         self.homes = Homes(snapshot.pools)
+        self._scores: dict[str, Mapping[NodeName, int]] = {}
         self.peers = tuple(p for p in map(self.peer, snapshot.peers) if p)
 
     def eligible(self, service: Service) -> tuple[NodeName, ...]:
@@ -147,6 +150,40 @@ class View:
             else:
                 found[node] = tuple(link for link in links if is_within(address, link.subnets + link.on_link)) or links
         return only_some(found)
+
+    def announcing(self, pool: Pool) -> Announcing:
+        """How a pool is announced, and by which advertisements: a ServiceGroup of v1 only by those that name it."""
+        local = [ad for ad in self.snapshot.local_advertisements if selects_pool(ad, pool)]
+        routes = [ad for ad in self.snapshot.route_advertisements if selects_pool(ad, pool)]
+        if pool.announce is not Announce.AUTO:
+            return pool.announce, local, routes
+        named = [ad for ad in local if pool.name in ad.pools]
+        named_routes = [ad for ad in routes if pool.name in ad.pools]
+        if named or named_routes:
+            return Announce.ADVERTISEMENTS, named, named_routes
+        return Announce.AUTO, local, routes
+
+    def scores(self, address: IPAddress) -> Mapping[NodeName, int]:
+        """How much each node is preferred for an address, as MetalLB counts: an advertisement scores the nodes that it
+        selects, and all weights that match a node add up. Nodes that nothing prefers are left out.
+        """
+        home = self.homes.of(address)
+        if home is None:
+            return {}
+        if home[0].name not in self._scores:
+            self._scores[home[0].name] = self._scores_of(home[0])
+        return self._scores[home[0].name]
+
+    def _scores_of(self, pool: Pool) -> Mapping[NodeName, int]:
+        announce, ads, _ = self.announcing(pool)
+        if announce is not Announce.ADVERTISEMENTS or not any(ad.preferences for ad in ads):
+            return {}
+        found: Counter[NodeName] = Counter()
+        for node in self.snapshot.nodes:
+            mine = [ad for ad in ads if selects(ad.node_selectors, node.labels)]
+            terms = [term for ad in mine for term in ad.preferences if term.selector.selects(node.labels)]
+            found[node.name] += sum(term.weight for term in terms)
+        return +found
 
     def neighbors(self) -> dict[str, Neighbor]:
         """Other nodes' links by MAC. Two nodes with the same MAC are a mistake: the first by name is believed."""

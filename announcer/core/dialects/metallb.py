@@ -21,6 +21,7 @@ from announcer.core.model import (
     ObjectRef,
     Peer,
     Pool,
+    Preference,
     RouteAdvertisement,
     ServiceKey,
 )
@@ -82,9 +83,21 @@ def read_local_advertisement(top: Fields, ref: ObjectRef, _created: str) -> Loca
         pool_selectors=spec.selectors("ipAddressPoolSelectors"),
         node_selectors=spec.selectors("nodeSelectors"),
         links=frozenset(IfName(name) for name in spec.texts("interfaces")),
+        preferences=tuple(_read_preference(item) for item in spec.mappings("preferredNodeSelectors")),
     )
-    spec.close({"serviceSelectors": LATER, "preferredNodeSelectors": LATER})
+    spec.close({"serviceSelectors": LATER})
     return advertisement
+
+
+def _read_preference(item: Fields) -> Preference:
+    """The shape of a PreferredSchedulingTerm; an empty `preference` selects every node."""
+    for name in ("weight", "preference"):
+        if not item.has(name):
+            item.refuse(name, None, "is required and missing")
+    weight = item.number("weight", 1, low=1, high=100)
+    preference = Preference(weight=weight, selector=item.mapping("preference").selector())
+    item.close()
+    return preference
 
 
 def read_route_advertisement(top: Fields, ref: ObjectRef, _created: str) -> RouteAdvertisement:

@@ -10,3 +10,4 @@ from announcer.core.model.basics import *
 from announcer.core.model.homes import *
 from announcer.core.model.objects import *
 from announcer.core.model.observed import *
+from announcer.core.model.reports import *

@@ -15,6 +15,7 @@ from announcer.core.model.basics import (
     Problem,
     ServiceKey,
 )
+from announcer.core.model.reports import NodeReport
 
 POOL_KINDS = frozenset({"ServiceGroup", "IPAddressPool", "document"})
 """Kinds of objects that, refused, may be the pool of any address; a text that can't be read is a `document`."""
@@ -232,14 +233,26 @@ class NodeAgentConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """Nodes that `selector` selects come before others by `weight`."""
+
+    weight: int
+    selector: Selector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LocalAdvertisement:
-    """An L2Advertisement. Empty `pools` with empty `pool_selectors` means every pool, empty `links` every link."""
+    """An L2Advertisement. Empty `pools` with empty `pool_selectors` means every pool, empty `links` every link.
+
+    `preferences` count for nodes that `node_selectors` select; the weights of all that select a node add up.
+    """
 
     ref: ObjectRef
     pools: frozenset[str] = frozenset()
     pool_selectors: tuple[Selector, ...] = ()
     node_selectors: tuple[Selector, ...] = ()
     links: frozenset[IfName] = frozenset()
+    preferences: tuple[Preference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,53 +284,6 @@ class Peer:
     hold_time_seconds: int = 90
     node_selectors: tuple[Selector, ...] = ()
     ebgp_multihop: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class LinkReport:
-    """A link as its own node reports it: what others need to know who could hold an address there."""
-
-    ifname: IfName
-    lladdr: str
-    subnets: tuple[IPNetwork, ...] = ()
-    default_for: frozenset[int] = frozenset()
-    """Families (4, 6) whose default route leaves by this link."""
-    on_link: tuple[IPNetwork, ...] = ()
-    """Destinations routed to this link without a gateway, by somebody else's routes."""
-    has_carrier: bool = True
-    addresses: tuple[IPAddress, ...] = ()
-    """The node's own: what others ask to know whether it lives."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddressReport:
-    """What a node does about one address of a Service. `mode` is local, virtual or empty; `reason` a Reason's text.
-
-    `peers` are those to which `prefix` is proven to be advertised.
-    """
-
-    service: ServiceKey
-    address: str
-    mode: str
-    link: str
-    reason: str
-    message: str = ""
-    prefix: str = ""
-    peers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeReport:
-    """What a node says of itself in NodeAnnouncement.status; a help, never a condition for fail-over."""
-
-    ref: ObjectRef
-    links: tuple[LinkReport, ...] = ()
-    addresses: tuple[AddressReport, ...] = ()
-    errors: tuple[str, ...] = ()
-
-    @property
-    def node(self) -> NodeName:
-        return NodeName(self.ref.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,72 @@
+"""What nodes say of themselves in their NodeAnnouncements, as the others and people read it."""
+
+from dataclasses import dataclass
+
+from announcer.core.model.basics import IfName, IPAddress, IPNetwork, NodeName, ObjectRef, ServiceKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class LinkReport:
+    """A link as its own node reports it: what others need to know who could hold an address there."""
+
+    ifname: IfName
+    lladdr: str
+    subnets: tuple[IPNetwork, ...] = ()
+    default_for: frozenset[int] = frozenset()
+    """Families (4, 6) whose default route leaves by this link."""
+    on_link: tuple[IPNetwork, ...] = ()
+    """Destinations routed to this link without a gateway, by somebody else's routes."""
+    has_carrier: bool = True
+    addresses: tuple[IPAddress, ...] = ()
+    """The node's own: what others ask to know whether it lives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressReport:
+    """What a node does about one address of a Service. `mode` is local, virtual or empty; `reason` a Reason's text.
+
+    `peers` are those to which `prefix` is proven to be advertised.
+    """
+
+    service: ServiceKey
+    address: str
+    mode: str
+    link: str
+    reason: str
+    message: str = ""
+    prefix: str = ""
+    peers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveReport:
+    """Addresses that a node began or ceased to hold on a link, all at once, of the same node and for the same reason.
+
+    `time` is RFC 3339, by the node's own clock: for people. `old` and `new` are nodes, else MACs, "" where nobody is
+    known; `silent_seconds` is for how long nobody had answered, at the most. `services` are some of the `count`
+    addresses, each as `namespace/name address`.
+    """
+
+    time: str
+    link: IfName
+    old: str
+    new: str
+    reason: str
+    silent_seconds: float = 0.0
+    count: int = 1
+    services: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReport:
+    """What a node says of itself in NodeAnnouncement.status; a help, never a condition for fail-over."""
+
+    ref: ObjectRef
+    links: tuple[LinkReport, ...] = ()
+    addresses: tuple[AddressReport, ...] = ()
+    moves: tuple[MoveReport, ...] = ()
+    errors: tuple[str, ...] = ()
+
+    @property
+    def node(self) -> NodeName:
+        return NodeName(self.ref.name)
