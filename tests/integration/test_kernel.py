@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from announcer.core.desired import RETURN_METRIC
 from announcer.core.model import (
     PROTOCOL,
     AddVirtualLink,
@@ -131,10 +132,11 @@ def test_removal_takes_ours_and_leaves_others(node: Namespace) -> None:
 def test_routes_come_and_go(node: Namespace) -> None:
     async def test(kernel: Kernel) -> None:
         back = route("10.112.112.0/24", "eth0", prefsrc=ip("10.111.111.2"), protocol=PROTOCOL)
-        v6 = replace(UNREACHABLE, destination=net("fd00:113::/64"))
-        seen = await apply(kernel, *(PutRoute(route=r) for r in (UNREACHABLE, back, v6)))
-        assert {UNREACHABLE, back, v6} <= set(seen.routes)
-        seen = await apply(kernel, *(RemoveRoute(route=r) for r in (UNREACHABLE, back, v6)))
+        back_v6 = route("fd00:112::/64", "eth0", metric=RETURN_METRIC[6], protocol=PROTOCOL)
+        all_four = (UNREACHABLE, replace(UNREACHABLE, destination=net("fd00:113::/64")), back, back_v6)
+        seen = await apply(kernel, *(PutRoute(route=r) for r in all_four))
+        assert set(all_four) <= set(seen.routes)
+        seen = await apply(kernel, *(RemoveRoute(route=r) for r in all_four))
         assert [r for r in seen.routes if r.is_ours] == []
 
     run(node, test)

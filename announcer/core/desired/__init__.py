@@ -52,6 +52,8 @@ from announcer.core.model import (
     Unknown,
 )
 
+RETURN_METRIC = {4: 0, 6: 1024}
+"""By family; of an IPv6 route that names none, the kernel makes 1024 (IP6_RT_PRIO_USER)."""
 UNREACHABLE_METRIC = 2**30
 """Of the route that ends what an aggregate draws in for nobody: any real route must win over it."""
 
@@ -219,7 +221,12 @@ class _Decision:
         source = self.view.source(address.version)
         self.routes.add(
             KernelRoute(
-                destination=found.subnet, kind=RouteKind.UNICAST, ifname=link.ifname, prefsrc=source, protocol=PROTOCOL
+                destination=found.subnet,
+                kind=RouteKind.UNICAST,
+                ifname=link.ifname,
+                prefsrc=source,
+                metric=RETURN_METRIC[address.version],
+                protocol=PROTOCOL,
             )
         )
 

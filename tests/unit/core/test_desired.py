@@ -104,6 +104,12 @@ def test_auto_address_goes_to_extlbint_where_that_is_a_real_link() -> None:
     assert found.virtual_link == "kube-lb0"
 
 
+def test_return_route_of_ipv6_is_wanted_as_the_kernel_shows_it() -> None:
+    v6 = group("v6", "fd00:112::100-fd00:112::1ff", "fd00:112::/64")
+    found = want(v6, *web("fd00:112::100"), agent(extlbint="eth1"))
+    assert found.routes == {route("fd00:112::/64", "eth1", metric=1024, protocol=PROTOCOL)}
+
+
 def test_auto_address_stays_virtual_where_extlbint_is_no_real_link() -> None:
     found = want(*web(STRAY), agent(extlbint="lb7"))
     assert (only(found).mode, found.virtual_link) == (Mode.VIRTUAL, "lb7")
