@@ -106,9 +106,9 @@ def node_tell(node: NodeName, status: Status, pools: Sequence[Pool]) -> Tell:
 def _fates(status: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str, str, str]]]:
     """`namespace/name address` → reason, mode, link, message."""
     for group in status.get("addresses") or ():
-        fate = tuple(str(group.get(name) or "") for name in ("reason", "mode", "link", "message"))
+        reason, mode, link, message = (str(group.get(name) or "") for name in ("reason", "mode", "link", "message"))
         for who in group.get("services") or ():
-            yield who, fate  # type: ignore[misc]  # four of them
+            yield who, (reason, mode, link, message)
 
 
 def _change(
