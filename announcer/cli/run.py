@@ -15,14 +15,7 @@ from announcer.daemons.owner import Owner
 from announcer.daemons.process import run_until_told
 from announcer.exabgp import ExabgpSession
 from announcer.kernel import Kernel
-from announcer.store.kubernetes import (
-    CONFIGURATION,
-    FOR_STATUS,
-    MIRRORS,
-    KubernetesStore,
-    Lease,
-    Role,
-)
+from announcer.store.kubernetes import CONFIGURATION, MIRRORS, KubernetesStore, Lease, Role, read_by_allocator
 from announcer.store.manifests import ManifestStore
 from announcer.wire import Wire
 
@@ -70,10 +63,10 @@ async def allocator(arguments: argparse.Namespace) -> int:
             clock=lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
             timing=arguments.lease_seconds,
         )
-        mirrors = MIRRORS if arguments.metallb_status else ()
-        kinds = frozenset({"Service", *(resource.kind for resource in (*CONFIGURATION, *mirrors))})
+        resources = read_by_allocator(has_mirrors=arguments.metallb_status)
+        kinds = frozenset({"Service", *(resource.kind for resource in (*CONFIGURATION, *MIRRORS))})
         role = Role(component="announcer-allocator", writes=kinds, may_write=lease.is_leader, term=lambda: lease.term)
-        store = stores.kubernetes(opened, (*FOR_STATUS, *mirrors), role)
+        store = stores.kubernetes(opened, resources, role)
         mirrors_in = arguments.lease_namespace if arguments.metallb_status else None
         daemon = Allocator(store, lease, classes, mirrors_in=mirrors_in)
         await run_until_told(daemon.run, daemon.farewell, store.release, before_end=store.close)

@@ -11,7 +11,7 @@ from announcer.core.allocate import CLASSES
 from announcer.core.desired import announced
 from announcer.core.dialects import assemble, parse
 from announcer.core.model import Parsed
-from announcer.store.kubernetes import FOR_AGENT, Client, KubernetesStore, Meaning, Resource, Role
+from announcer.store.kubernetes import Client, KubernetesStore, Meaning, Resource, Role, read_by_agent
 from announcer.store.manifests import ManifestStore
 
 
@@ -37,7 +37,7 @@ def kubernetes(opened: Client, resources: Iterable[Resource], role: Role) -> Kub
 
 
 def for_agent(opened: Client, node: str) -> KubernetesStore:
-    """Of other nodes' reports an agent asks for their links alone, which spares it ten thousand addresses a node."""
+    """Of all reports an agent asks for the links alone; its own is kept as it is, to be compared with the next one."""
 
     def parse_links(raw: Mapping[str, Any], source: str) -> Parsed:
         if raw["kind"] == "NodeAnnouncement" and isinstance(raw.get("status"), Mapping):
@@ -45,7 +45,9 @@ def for_agent(opened: Client, node: str) -> KubernetesStore:
         return parse(raw, source)
 
     role = Role(component="announcer-agent", writes=frozenset({"NodeAnnouncement"}), name=node)
-    return KubernetesStore(opened, FOR_AGENT, Meaning(parse=parse_links, assemble=assemble, announced=announced), role)
+    return KubernetesStore(
+        opened, read_by_agent(node), Meaning(parse=parse_links, assemble=assemble, announced=announced), role
+    )
 
 
 def classes(arguments: argparse.Namespace) -> Set[str]:

@@ -5,11 +5,11 @@ from announcer.store.kubernetes.client import Client as Client
 from announcer.store.kubernetes.lease import Lease as Lease
 from announcer.store.kubernetes.lease import LeaseTiming as LeaseTiming
 from announcer.store.kubernetes.resources import CONFIGURATION as CONFIGURATION
-from announcer.store.kubernetes.resources import FOR_AGENT as FOR_AGENT
-from announcer.store.kubernetes.resources import FOR_ALLOCATOR as FOR_ALLOCATOR
 from announcer.store.kubernetes.resources import FOR_STATUS as FOR_STATUS
 from announcer.store.kubernetes.resources import MIRRORS as MIRRORS
 from announcer.store.kubernetes.resources import Resource as Resource
+from announcer.store.kubernetes.resources import read_by_agent as read_by_agent
+from announcer.store.kubernetes.resources import read_by_allocator as read_by_allocator
 from announcer.store.kubernetes.store import KubernetesStore as KubernetesStore
 from announcer.store.kubernetes.store import Meaning as Meaning
 from announcer.store.kubernetes.store import Role as Role

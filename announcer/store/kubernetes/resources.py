@@ -5,7 +5,7 @@ is half of a Service) never becomes a Python object. Objects of people's own kin
 theirs is either honored or refused by name.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
 import msgspec
@@ -27,11 +27,14 @@ class Resource:
     plural: str
     is_namespaced: bool = True
     shape: Any = Any
+    """What becomes of an object's bytes; fields that it doesn't name never become Python objects."""
     has_original_version: bool = False
     """Versions are served without conversion: how an object is read depends on the one it was meant in (`versions`)."""
     is_needed: bool = True
     """Whether nothing can be decided without it; a kind that is only for others' tools holds nobody up."""
     page_size: int = 500
+    whole_name: str = ""
+    """Of a kind with a `shape`, the object that is read whole all the same: the one that the process writes itself."""
 
     @property
     def is_optional(self) -> bool:
@@ -118,6 +121,15 @@ class _Namespace(TypedDict, total=False):
     metadata: _BareMetadata
 
 
+class _Links(TypedDict, total=False):
+    links: Any
+
+
+class _NodeAnnouncement(TypedDict, total=False):
+    metadata: _BareMetadata
+    status: _Links
+
+
 SERVICES: Final = Resource(kind="Service", group="", versions=("v1",), plural="services", shape=_Service)
 ENDPOINT_SLICES: Final = Resource(
     kind="EndpointSlice",
@@ -174,9 +186,17 @@ MIRRORS: Final = (
     ),
 )
 """What the allocator makes for MetalLB's tools."""
-FOR_AGENT: Final = (SERVICES, ENDPOINT_SLICES, NODES, NAMESPACES, NODE_ANNOUNCEMENTS, *CONFIGURATION)
 FOR_STATUS: Final = (SERVICES, NODES, NAMESPACES, NODE_ANNOUNCEMENTS, *CONFIGURATION)
-FOR_ALLOCATOR: Final = (*FOR_STATUS, *MIRRORS)
+
+
+def read_by_agent(node: str) -> tuple[Resource, ...]:
+    """Of other nodes' reports the links alone: each may name ten thousand addresses beside."""
+    reports = replace(NODE_ANNOUNCEMENTS, shape=_NodeAnnouncement, whole_name=node)
+    return (SERVICES, ENDPOINT_SLICES, NODES, NAMESPACES, reports, *CONFIGURATION)
+
+
+def read_by_allocator(*, has_mirrors: bool) -> tuple[Resource, ...]:
+    return (*FOR_STATUS, *(MIRRORS if has_mirrors else ()))
 
 
 class Page(msgspec.Struct):
@@ -235,12 +255,15 @@ class Decoder:
     def __init__(self, resource: Resource, version: str) -> None:
         self._resource, self._version = resource, version
         self._decode = msgspec.json.Decoder(resource.shape).decode
+        self._decode_whole = msgspec.json.Decoder().decode
 
     def __call__(self, data: msgspec.Raw | bytes) -> dict[str, Any]:
         """Raises msgspec.DecodeError where the server sent no such object."""
         raw = self._decode(data)
         if not isinstance(raw, dict) or not isinstance(raw.get("metadata"), dict):
             raise msgspec.DecodeError("not a Kubernetes object")
+        if self._resource.whole_name and raw["metadata"].get("name") == self._resource.whole_name:
+            raw = self._decode_whole(data)
         version = self._version
         if self._resource.has_original_version:
             version = original_version(raw, self._resource.versions) or version

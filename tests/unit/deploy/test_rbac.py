@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from announcer.store.kubernetes import lease
-from announcer.store.kubernetes.resources import CONFIGURATION, FOR_AGENT, FOR_ALLOCATOR, Resource
+from announcer.store.kubernetes.resources import CONFIGURATION, Resource, read_by_agent, read_by_allocator
 from lab.apiserver import NAMESPACE, WHO
 from lab.topology import REPOSITORY
 
@@ -37,14 +37,14 @@ def reading(resources: Iterable[Resource]) -> Rights:
 def test_agent_may_read_what_it_lists_and_write_its_announcement() -> None:
     writing = {("announcer.io", "nodeannouncements", verb) for verb in ("create", "patch")}
     writing |= {("announcer.io", "nodeannouncements/status", "patch"), ("", "events", "create")}
-    assert granted("clusterrole-agent") == reading(FOR_AGENT) | writing
+    assert granted("clusterrole-agent") == reading(read_by_agent("n1")) | writing
     assert granted("role-agent") == {("", "secrets", "get")}
 
 
 def test_allocator_may_read_what_it_lists_and_write_statuses() -> None:
-    mirrors = {("metallb.io", name, verb) for name in MIRRORS for verb in ("list", "watch")}
     statuses = {(r.group, f"{r.plural}/status", "patch") for r in CONFIGURATION} | {("", "services/status", "patch")}
-    assert granted("clusterrole-allocator") == reading(FOR_ALLOCATOR) | mirrors | statuses | {("", "events", "create")}
+    reads = reading(read_by_allocator(has_mirrors=True))
+    assert granted("clusterrole-allocator") == reads | statuses | {("", "events", "create")}
 
 
 def test_allocator_may_lead_and_make_mirrors_in_its_namespace_only() -> None:
