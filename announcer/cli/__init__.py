@@ -11,6 +11,7 @@ from pathlib import Path
 from announcer import log
 from announcer.cli import run, status
 from announcer.core.own import SETTINGS, read_timing
+from announcer.metrics import Address
 from announcer.store import StoreError
 from announcer.store.kubernetes import LeaseTiming
 
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"a setting of who answers for local addresses, may be given again; one of {', '.join(SETTINGS)} "
         "(docs/ownership.md)",
     )
+    _add_metrics(agent, ":9720")
     agent.set_defaults(action=run.agent)
     allocator = commands.add_parser("allocator", help="the cluster process: gives Services their addresses")
     _add_lease(allocator)
@@ -63,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         help="write ServiceL2Status and ServiceBGPStatus for Services of IPAddressPools, into the namespace of the "
         "Lease (default: yes)",
     )
+    _add_metrics(allocator, ":9721")
     allocator.set_defaults(action=run.allocator)
     show = commands.add_parser("status", help="per Service: addresses, mode, who answers, or why nobody does")
     show.add_argument("-o", "--output", choices=("table", "json"), default="table")
@@ -87,6 +90,23 @@ def _add_store(command: argparse.ArgumentParser) -> None:
         metavar="CLASS",
         help="spec.loadBalancerClass of Services that are ours, may be given again; `none` is those that have none "
         "(default: none, purelb.io/purelb and purelb.io/purelbv2)",
+    )
+
+
+def _metrics(text: str) -> Address | None:
+    try:
+        return Address.of(text) if text else None
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _add_metrics(command: argparse.ArgumentParser, default: str) -> None:
+    command.add_argument(
+        "--metrics-address",
+        type=_metrics,
+        default=default,
+        metavar="HOST:PORT",
+        help="where /metrics, /healthz and /readyz are served; empty for nowhere (%(default)s: every address)",
     )
 
 

@@ -13,6 +13,7 @@ from announcer.daemons.agent import Agent
 from announcer.daemons.allocator import Allocator, Alone
 from announcer.daemons.owner import Owner
 from announcer.daemons.process import run_until_told
+from announcer.daemons.telling import agent_server, allocator_server, beside
 from announcer.exabgp import ExabgpSession
 from announcer.kernel import Kernel
 from announcer.store.kubernetes import CONFIGURATION, MIRRORS, KubernetesStore, Lease, Role, read_by_allocator
@@ -43,7 +44,8 @@ async def agent(arguments: argparse.Namespace) -> int:
             clock=time.monotonic,
             classes=stores.classes(arguments),
         )
-        await run_until_told(daemon.run, daemon.farewell, daemon.release)
+        server = agent_server(arguments.metrics_address, daemon)
+        await run_until_told(lambda: beside(daemon.run, server), daemon.farewell, daemon.release)
     return 0
 
 
@@ -52,7 +54,8 @@ async def allocator(arguments: argparse.Namespace) -> int:
     folder = stores.manifests(arguments)
     if folder is not None:
         daemon = Allocator(folder, Alone(), classes)
-        await run_until_told(daemon.run, daemon.farewell)
+        server = allocator_server(arguments.metrics_address, daemon)
+        await run_until_told(lambda: beside(daemon.run, server), daemon.farewell)
         return 0
     async with stores.client(arguments) as opened:
         lease = Lease(
@@ -69,5 +72,6 @@ async def allocator(arguments: argparse.Namespace) -> int:
         store = stores.kubernetes(opened, resources, role)
         mirrors_in = arguments.lease_namespace if arguments.metallb_status else None
         daemon = Allocator(store, lease, classes, mirrors_in=mirrors_in)
-        await run_until_told(daemon.run, daemon.farewell, store.release, before_end=store.close)
+        server = allocator_server(arguments.metrics_address, daemon)
+        await run_until_told(lambda: beside(daemon.run, server), daemon.farewell, store.release, before_end=store.close)
     return 0

@@ -6,8 +6,10 @@ the sidecar. What an edge could not do is shown in the node's NodeAnnouncement a
 
 import asyncio
 import logging
-from collections.abc import Callable, Set
+from collections import Counter
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from announcer.core import own
 from announcer.core.allocate import CLASSES
@@ -17,6 +19,7 @@ from announcer.core.model import (
     Action,
     AddVirtualLink,
     AdvertiseRoutes,
+    HoldReport,
     NodeName,
     ObjectRef,
     ObservedKernel,
@@ -32,7 +35,7 @@ from announcer.core.model import (
     WithdrawRoutes,
 )
 from announcer.core.plan import Pace, is_drastic, plan
-from announcer.core.report import node_status, node_tell
+from announcer.core.report import Tally, Tell, doubtful_status, node_status, node_tell, tally, tell_nothing, with_holds
 from announcer.daemons.edges import Kernel, Sidecar, Store, Wire
 from announcer.daemons.loop import Loop, Rhythm
 from announcer.daemons.owner import Owner
@@ -60,12 +63,18 @@ class Agent:
     classes: Set[str] = CLASSES
     rhythm: Rhythm = Rhythm()
     loop: Loop = field(init=False)
-    _failed: dict[str, str] = field(default_factory=dict)
+    tally: Tally | None = None
+    """Of the last pass that came to its end."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Why Actions of a kind failed in the last pass, and how often below."""
+    failures: Counter[str] = field(default_factory=Counter)
+    report_failures: int = 0
     doubt_seconds: float = 30.0
     """For how long a first look that would take over half of what this node has down is not believed."""
     _is_synced: bool = False
     _is_trusted: bool = False
     _doubts_since: float | None = None
+    _doubt_began: datetime | None = None
 
     def __post_init__(self) -> None:
         self.loop = Loop(self.one_pass, (KernelError, StoreError), self._no_pass, self.rhythm)
@@ -92,12 +101,13 @@ class Agent:
             log.debug("nothing is changed, nothing is reported: what this node should have is not known")
             return None
         if not self._is_trusted and (pause := await self._doubt(wanted, kernel)) is not None:
+            await self._report_doubt(kernel)
             return pause
         self._judge(wanted)
         todo = await asyncio.to_thread(plan, wanted, kernel, self.sidecar.observed(), self.clock(), self.pace)
         self._note(await self._apply(todo.actions))
         await self._report(wanted, kernel, snapshot)
-        return todo.again_in if not self._failed else min(todo.again_in or 1.0, 1.0)
+        return todo.again_in if not self.failed else min(todo.again_in or 1.0, 1.0)
 
     async def _decide(self, snapshot: Snapshot | Unknown, kernel: ObservedKernel) -> Desired | Unknown:
         if isinstance(snapshot, Unknown):
@@ -115,7 +125,7 @@ class Agent:
             self._is_trusted = True
             return None
         if self._doubts_since is None:
-            self._doubts_since = now
+            self._doubts_since, self._doubt_began = now, datetime.now(UTC)
             log.error(
                 "over half of this node's addresses would go: not before a second look agrees",
                 extra=fields(seconds=self.doubt_seconds),
@@ -127,6 +137,20 @@ class Agent:
         self._is_trusted = True
         self.loop.wake()
         return self.rhythm.retry_first
+
+    def doubts(self) -> list[HoldReport]:
+        """That this agent doesn't believe its own first look."""
+        if self._doubt_began is None or self._is_trusted:
+            return []
+        text = "over half of this node's addresses would go; they stay as they are until a second look agrees"
+        return [_hold(self._doubt_began, text)]
+
+    def holds(self) -> list[HoldReport]:
+        """What isn't believed now, the store's doubts among it."""
+        health = self.store.health()
+        if health.is_held and health.held_since is not None:
+            return [*self.doubts(), _hold(health.held_since, f"store: {health.message}")]
+        return self.doubts()
 
     def release(self) -> None:
         """SIGHUP: a person knows that what is gone is really gone."""
@@ -181,32 +205,42 @@ class Agent:
     def _note(self, outcomes: list[Outcome]) -> None:
         """Log what was done and every failure once, when it begins and when it ends."""
         failed = {type(o.action).__name__: o.error for o in outcomes if o.error}
-        for name in failed.keys() | self._failed.keys():
-            if failed.get(name) and failed.get(name) != self._failed.get(name):
+        self.failures = Counter(type(o.action).__name__ for o in outcomes if o.error)
+        for name in failed.keys() | self.failed.keys():
+            if failed.get(name) and failed.get(name) != self.failed.get(name):
                 log.warning("action failed", extra=fields(action=name, error=failed[name]))
             elif name not in failed:
                 log.info("action works again", extra=fields(action=name))
-        self._failed = failed
+        self.failed = failed
         done = [o.action for o in outcomes if not o.error and not isinstance(o.action, SetPeers)]
         if done:
             log.info("pass", extra=fields(did=" ".join(_brief(action) for action in done)))
 
     async def _report(self, wanted: Desired, kernel: ObservedKernel, snapshot: Snapshot) -> None:
-        errors = [f"{name}: {error}" for name, error in self._failed.items()]
-        health = self.store.health()
-        if health.is_held:  # what people have to know: the objects are older than what the source says
-            errors.append(f"store: {health.message}")
+        errors = [f"{name}: {error}" for name, error in self.failed.items()]
         links = describe_links(kernel)
         observed = self.sidecar.observed()
         status = await asyncio.to_thread(node_status, links, wanted, self.owner.state, observed, errors)
+        self.tally = await asyncio.to_thread(tally, status)
+        await self._write(with_holds(status, self.holds()), node_tell(self.node, status, snapshot.pools))
+
+    async def _report_doubt(self, kernel: ObservedKernel) -> None:
+        for hold in self.doubts():
+            await self._write(doubtful_status(describe_links(kernel), hold), tell_nothing)
+
+    async def _write(self, status: Mapping[str, object], tell: Tell) -> None:
         try:
-            ref = ObjectRef(kind="NodeAnnouncement", name=self.node)
-            await self.store.write_status(ref, status, tell=node_tell(self.node, status, snapshot.pools))
+            await self.store.write_status(ObjectRef(kind="NodeAnnouncement", name=self.node), status, tell=tell)
         except StoreError as error:
+            self.report_failures += 1
             log.warning("status not written", extra=fields(error=error))
 
     def _no_pass(self, error: Exception) -> None:
         log.warning("no pass: what it needs could not be read", extra=fields(error=error))
+
+
+def _hold(since: datetime, message: str) -> HoldReport:
+    return HoldReport(since=since.isoformat(timespec="seconds").replace("+00:00", "Z"), message=message)
 
 
 def _brief(action: Action) -> str:

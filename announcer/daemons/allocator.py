@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from announcer.core.allocate import CLASSES, Assignment, Decision, allocate
 from announcer.core.model import ObjectRef, Problem, ServiceKey, Snapshot, Unknown
-from announcer.core.report import MIRRORS_MOST, Writing, mirrors, surplus, writings
+from announcer.core.report import MIRRORS_MOST, Writing, mirrors, pool_tally, surplus, writings
 from announcer.daemons.edges import Leadership, Store
 from announcer.daemons.loop import Loop, Rhythm
 from announcer.log import fields
@@ -46,6 +46,7 @@ class _Pass:
     wanted: list[Writing]
     made: int
     surplus: list[ObjectRef]
+    pools: Mapping[tuple[str, str, str], int]
 
 
 @dataclass(slots=True)
@@ -61,6 +62,12 @@ class Allocator:
     _fresh_in: int = 0
     """The term of leadership in which everything has been read again."""
     _is_full: bool = False
+    services: Mapping[str, int] = field(default_factory=dict)
+    """How many Services have what they ask for and how many don't, and addresses by pool, family and state: of the
+    last pass."""
+    pools: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    passed_in: int = 0
+    """The term in which a pass has come to its end."""
     _known: dict[ServiceKey, Decision] = field(default_factory=dict)
     _problems: frozenset[Problem] = frozenset()
 
@@ -91,7 +98,11 @@ class Allocator:
         if self._leads_in(term):
             self._log(found.decisions, snapshot)
             self._log_mirrors(found.made)
+            given = sum(isinstance(decision, Assignment) for decision in found.decisions.values())
+            self.services = {"assigned": given, "refused": len(found.decisions) - given}
+            self.pools = found.pools
             await self._write(found, snapshot, term)
+            self.passed_in = term
         return None
 
     async def _write(self, found: _Pass, snapshot: Snapshot, term: int) -> None:
@@ -120,7 +131,13 @@ class Allocator:
         decisions = allocate(snapshot, classes=self.classes)
         wanted = writings(snapshot, decisions, classes=self.classes)
         made = mirrors(snapshot, decisions, self.mirrors_in) if self.mirrors_in is not None else []
-        return _Pass(decisions=decisions, wanted=[*wanted, *made], made=len(made), surplus=surplus(snapshot, made))
+        return _Pass(
+            decisions=decisions,
+            wanted=[*wanted, *made],
+            made=len(made),
+            surplus=surplus(snapshot, made),
+            pools=pool_tally(wanted),
+        )
 
     def _log_mirrors(self, made: int) -> None:
         is_full = made >= MIRRORS_MOST

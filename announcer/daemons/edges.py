@@ -5,6 +5,7 @@ from typing import Protocol
 
 from announcer.core.model import (
     BgpAction,
+    IfName,
     IPAddress,
     KernelAction,
     Link,
@@ -17,6 +18,7 @@ from announcer.core.model import (
 )
 from announcer.core.report import Tell, tell_nothing
 from announcer.store import StoreHealth
+from announcer.wire import Counters
 
 
 class Kernel(Protocol):
@@ -30,6 +32,7 @@ class Wire(Protocol):
     def listen_for(self, addresses: Iterable[IPAddress] | None) -> None: ...
     def read_empty(self) -> None: ...
     async def apply(self, action: WireAction) -> None: ...
+    def counters(self) -> Mapping[IfName, Counters]: ...
 
 
 class Sidecar(Protocol):

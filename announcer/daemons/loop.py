@@ -6,8 +6,10 @@ Events only say "look again". Any number of them between two passes make one pas
 import asyncio
 import random
 import time
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from math import inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,30 @@ class Rhythm:
     rest_most: float = 1.0
 
 
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, inf)
+
+
+@dataclass(slots=True)
+class Ran:
+    """How passes went: how many that ended well took no longer than each of BOUNDS, and `seconds` together.
+
+    `failure` is what the last one failed with, empty where it didn't.
+    """
+
+    within: list[int] = field(default_factory=lambda: [0] * len(BOUNDS))
+    seconds: float = 0.0
+    failures: int = 0
+    failure: str = ""
+
+    def well(self, seconds: float) -> None:
+        first = bisect_left(BOUNDS, seconds)
+        self.within[first:] = [count + 1 for count in self.within[first:]]
+        self.seconds, self.failure = self.seconds + seconds, ""
+
+    def badly(self, error: Exception) -> None:
+        self.failures, self.failure = self.failures + 1, str(error)
+
+
 @dataclass(slots=True)
 class Loop:
     """Runs `one_pass` for ever. It returns the seconds until it wants to look again (None: no wish) and raises one of
@@ -36,6 +62,7 @@ class Loop:
     failures: tuple[type[Exception], ...]
     on_failure: Callable[[Exception], None]
     rhythm: Rhythm = Rhythm()
+    ran: Ran = field(default_factory=Ran)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
@@ -44,11 +71,13 @@ class Loop:
     async def run(self) -> None:
         retry = self.rhythm.retry_first
         while True:
-            began = time.process_time()
+            began, began_at = time.process_time(), time.monotonic()
             try:
                 pause = await self.one_pass()
+                self.ran.well(time.monotonic() - began_at)
                 retry = self.rhythm.retry_first
             except self.failures as error:
+                self.ran.badly(error)
                 self.on_failure(error)
                 pause = retry * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
                 retry = min(retry * 2, self.rhythm.retry_most)

@@ -5,6 +5,7 @@ leaves the last snapshot in force; and one object that can't be understood doesn
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 class StoreError(Exception):
@@ -15,10 +16,13 @@ class StoreError(Exception):
 class StoreHealth:
     """`is_stale`: the source is away, and what it said last stays in force; `message` says what is the matter.
 
-    `is_held`: the source is there, and says so much less than before that it isn't believed yet.
+    `is_held`: the source is there, and says so much less than before that it isn't believed yet, since `held_since`.
+    `away_seconds`: for how long it hasn't answered, 0 while it does.
     """
 
     is_synced: bool
     is_stale: bool = False
     is_held: bool = False
     message: str = ""
+    held_since: datetime | None = None
+    away_seconds: float = 0.0

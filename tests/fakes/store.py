@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from announcer.core.dialects import assemble, parse
@@ -96,7 +97,9 @@ class FakeStore:
             self.tell()
 
     def health(self) -> StoreHealth:
-        return StoreHealth(is_synced=self.is_synced, is_held=self.is_held, message="held" if self.is_held else "")
+        since = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC) if self.is_held else None
+        message = "held" if self.is_held else ""
+        return StoreHealth(is_synced=self.is_synced, is_held=self.is_held, message=message, held_since=since)
 
     def _status(self, key: Key, one: Raw) -> Raw:
         return {"status": {**one.get("status", {}), **self.statuses[key]}} if key in self.statuses else {}

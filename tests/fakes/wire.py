@@ -1,9 +1,9 @@
 """A wire in memory: records what is sent; what is heard, the test says."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from announcer.core.model import IfName, IPAddress, Link, WireAction
-from announcer.wire import WireError
+from announcer.wire import Counters, WireError
 
 
 class FakeWire:
@@ -20,6 +20,9 @@ class FakeWire:
 
     def read_empty(self) -> None:
         """What a test says is heard at once: nothing ever waits."""
+
+    def counters(self) -> Mapping[IfName, Counters]:
+        return {ifname: Counters(sent=sum(a.ifname == ifname for a in self.sent)) for ifname in sorted(self.links)}
 
     async def apply(self, action: WireAction) -> None:
         if action.ifname not in self.links:

@@ -11,6 +11,7 @@ from announcer.core.model import (
     AddressReport,
     Endpoint,
     EndpointSlice,
+    HoldReport,
     IfName,
     IPAddress,
     IPFamilyPolicy,
@@ -127,6 +128,7 @@ def read_node_announcement(top: Fields, ref: ObjectRef, _created: str) -> NodeRe
         links=tuple(_link(item) for item in status.mappings("links")),
         addresses=tuple(one for item in status.mappings("addresses") for one in _addresses(item)),
         errors=status.texts("errors"),
+        holds=tuple(HoldReport(since=i.text("since"), message=i.text("message")) for i in status.mappings("holds")),
     )
 
 

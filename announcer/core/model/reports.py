@@ -58,6 +58,19 @@ class MoveReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HoldReport:
+    """Something that the source says isn't believed yet, so that what was there before stays: since when (RFC 3339,
+    for people) and why.
+    """
+
+    since: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"since {self.since}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeReport:
     """What a node says of itself in NodeAnnouncement.status; a help, never a condition for fail-over."""
 
@@ -66,6 +79,7 @@ class NodeReport:
     addresses: tuple[AddressReport, ...] = ()
     moves: tuple[MoveReport, ...] = ()
     errors: tuple[str, ...] = ()
+    holds: tuple[HoldReport, ...] = ()
 
     @property
     def node(self) -> NodeName:

@@ -7,6 +7,8 @@ from announcer.core.report.cluster import object_status as object_status
 from announcer.core.report.cluster import pool_counts as pool_counts
 from announcer.core.report.cluster import service_status as service_status
 from announcer.core.report.cluster import writings as writings
+from announcer.core.report.holds import doubtful_status as doubtful_status
+from announcer.core.report.holds import with_holds as with_holds
 from announcer.core.report.mirrors import MIRRORS_MOST as MIRRORS_MOST
 from announcer.core.report.mirrors import mirrors as mirrors
 from announcer.core.report.mirrors import surplus as surplus
@@ -18,3 +20,7 @@ from announcer.core.report.notes import Tell as Tell
 from announcer.core.report.notes import tell_nothing as tell_nothing
 from announcer.core.report.rows import Row as Row
 from announcer.core.report.rows import rows as rows
+from announcer.core.report.tally import Tally as Tally
+from announcer.core.report.tally import pool_tally as pool_tally
+from announcer.core.report.tally import tally as tally
+from announcer.core.report.tally import unready as unready

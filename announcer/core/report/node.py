@@ -60,7 +60,7 @@ def node_status(
     if left_out:
         errors = [*errors, f"this report would be too large: {left_out} addresses are left out"]
     return {
-        "links": [_link(link) for link in links],
+        "links": [link_status(link) for link in links],
         "addresses": together,
         "sessions": [
             {"peerAddress": str(p.peer_address), "established": p.is_established, "lastError": p.last_error}
@@ -71,7 +71,7 @@ def node_status(
     }
 
 
-def _link(link: LinkReport) -> Status:
+def link_status(link: LinkReport) -> Status:
     return {
         "ifname": link.ifname,
         "lladdr": link.lladdr,

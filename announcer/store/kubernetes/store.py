@@ -19,6 +19,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from announcer.core.model import UNKNOWN, IPAddress, ObjectRef, Parsed, Snapshot, Unknown
@@ -58,10 +59,11 @@ class _Listing:
 
 @dataclass(frozen=True, slots=True)
 class _Hold:
-    """Since when (monotonic) lists lack what."""
+    """Since when (monotonic) lists lack what; `at` is for people."""
 
     since: float
     lost: frozenset[object]
+    at: datetime
 
     def agrees(self, lost: frozenset[object]) -> bool:
         return self.lost <= lost and 2 * len(lost - self.lost) <= len(self.lost)
@@ -81,6 +83,7 @@ class _Table:
     hold: _Hold | None = None
     is_released: bool = False
     error: str = ""
+    failing_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +167,8 @@ class KubernetesStore:
             is_stale=bool(held or away),
             is_held=bool(held),
             message=message,
+            held_since=min((t.hold.at for t in tables if t.hold is not None), default=None),
+            away_seconds=max((self._clock() - t.failing_since for t in tables if t.error), default=0.0),
         )
 
     def release(self) -> None:
@@ -262,6 +267,8 @@ class KubernetesStore:
 
     def failed(self, resource: Resource, error: ApiError) -> None:
         table = self._tables[resource.kind]
+        if not table.error:
+            table.failing_since = self._clock()
         if table.error != str(error):
             log.warning("the API server is not there", extra=fields(resource=resource.plural, error=error))
         table.error = str(error)
@@ -311,7 +318,7 @@ class KubernetesStore:
         """Seconds until a list that lacks `lost` is to be asked for again; None where it is confirmed by now."""
         now = self._clock()
         if table.hold is None or not table.hold.agrees(lost):
-            is_first, table.hold = table.hold is None, _Hold(now, lost)
+            is_first, table.hold = table.hold is None, _Hold(now, lost, datetime.now(UTC))
             shown = fields(resource=table.resource.plural, had=len(table.entries), listed=len(table.listing.entries))
             log.error("a list that lacks too much is not believed before a second one agrees", extra=shown)
             if is_first:

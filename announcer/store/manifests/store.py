@@ -62,6 +62,7 @@ class ManifestStore:
         self._ours: set[Identity] = set()
         self._snapshot: Snapshot | None = None
         self._health = StoreHealth(is_synced=False, message=f"{root} has not been read yet")
+        self._away_since: float | None = None
 
     def snapshot(self) -> Snapshot | Unknown:
         if not self._health.is_synced:
@@ -74,7 +75,8 @@ class ManifestStore:
         return self.snapshot()
 
     def health(self) -> StoreHealth:
-        return self._health
+        away = 0.0 if self._away_since is None else self._clock() - self._away_since
+        return replace(self._health, away_seconds=away)
 
     async def run(self, wake: Callable[[], None]) -> None:
         """For ever: look, tell, and wait for the next change."""
@@ -148,7 +150,9 @@ class ManifestStore:
             what = "is gone or can't be read" if found is None else "has no object in it"
             then = "; what it said before stays in force" if before.is_synced else ""
             self._health = replace(before, is_stale=before.is_synced, message=f"{self._root} {what}{then}")
+            self._away_since = self._clock() if self._away_since is None else self._away_since
             return before != self._health
+        self._away_since = None
         same = found.manifests == self._look.manifests and found.statuses == self._look.statuses
         if not before.is_synced and not self._is_settled(found):
             return False

@@ -305,3 +305,22 @@ def test_agent_believes_it_when_a_person_says_so() -> None:
             assert found.store.releases == 1
 
     run(test)
+
+
+def test_doubt_is_reported_and_nothing_else_is_claimed() -> None:
+    async def test() -> None:
+        async with rig(node("n1"), addresses=earlier()) as found:
+            key = ("NodeAnnouncement", "", "n1")
+            await until(lambda: found.store.statuses.get(key))
+            status: Any = found.store.statuses[key]
+            assert "over half of this node's addresses would go" in status["holds"][0]["message"]
+            assert status["errors"] == [status["holds"][0]["message"]]
+            assert "addresses" not in status
+            assert [link["ifname"] for link in status["links"]]
+            writes = found.store.writes
+            await found.passes(3)
+            assert found.store.writes == writes
+            found.agent.release()
+            await until(lambda: found.store.statuses[key]["holds"] == [] and "addresses" in found.store.statuses[key])
+
+    run(test)

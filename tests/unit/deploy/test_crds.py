@@ -15,9 +15,9 @@ import pytest
 from announcer.core import dialects
 from announcer.core.desired import Desired, Mode, Placement
 from announcer.core.dialects import metallb, purelb
-from announcer.core.model import IfName, LinkReport, ObservedBgp, ObservedPeer, Reason, ServiceKey
+from announcer.core.model import HoldReport, IfName, LinkReport, ObservedBgp, ObservedPeer, Reason, ServiceKey
 from announcer.core.own import Ownership
-from announcer.core.report import node_status, object_status
+from announcer.core.report import node_status, object_status, with_holds
 from announcer.core.report.cluster import pool_counts
 from announcer.store.kubernetes.resources import CONFIGURATION, NODE_ANNOUNCEMENTS
 from tests.builders import group, group_v2, ip, net, snapshot
@@ -173,6 +173,7 @@ def test_schema_of_node_announcement_has_what_agents_write() -> None:
     place = Placement(service=ServiceKey("test/web"), address=ip("10.0.0.1"), mode=Mode.LOCAL, ifname=IfName("eth0"))
     bgp = ObservedBgp(peers=(ObservedPeer(peer_address=ip("10.0.0.2"), is_established=True),))
     written = node_status([link], Desired(placements=(place,)), Ownership(), bgp, ["something"])
+    written = with_holds(written, [HoldReport(since="2026-01-02T03:04:05Z", message="too few")])
     assert all(written[name] for name in status["properties"])
     assert strange_to(written, status) == []
 

@@ -1,0 +1,19 @@
+"""What is held back, as a node's report says it: beside its addresses, or instead of them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from announcer.core.model import HoldReport, LinkReport
+from announcer.core.report.node import Status, link_status
+
+
+def with_holds(status: Status, holds: Sequence[HoldReport]) -> Status:
+    """The status with its holds in a field of their own and, for who looks with kubectl, among its errors."""
+    errors: Any = status["errors"]
+    shown = [{"since": hold.since, "message": hold.message} for hold in holds]
+    return {**status, "errors": sorted([*errors, *(hold.message for hold in holds)]), "holds": shown}
+
+
+def doubtful_status(links: Iterable[LinkReport], hold: HoldReport) -> Status:
+    """Of a node that doesn't believe its first look: its links, which it knows, and nothing about any address."""
+    return with_holds({"links": [link_status(link) for link in links], "errors": []}, [hold])

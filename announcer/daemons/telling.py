@@ -1,0 +1,131 @@
+"""What a daemon says of itself to Prometheus and the kubelet: values that it has anyway, read when somebody asks."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Final, get_args
+
+from announcer.core import own
+from announcer.core.model import BgpAction, KernelAction, Unknown
+from announcer.core.report import Tally, unready
+from announcer.daemons.agent import Agent
+from announcer.daemons.allocator import Allocator
+from announcer.daemons.loop import BOUNDS, Ran
+from announcer.metrics import (
+    Address,
+    ClusterState,
+    NodeState,
+    PassState,
+    ProcessState,
+    Server,
+    StoreState,
+    cluster_metrics,
+    exposition,
+    node_metrics,
+)
+from announcer.store import StoreHealth
+
+PLANNED: Final = tuple(sorted(kind.__name__ for kind in (*get_args(KernelAction), *get_args(BgpAction))))
+
+
+async def beside(work: Callable[[], Awaitable[None]], server: Server | None) -> None:
+    """Serve while `work` goes on. Who is served is cut off with it, and waited for by nobody."""
+    if server is None:
+        await work()
+        return
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_awaited(work), name="work")
+        tasks.create_task(server.run(), name="metrics")
+
+
+def agent_server(address: Address | None, agent: Agent) -> Server | None:
+    """None where there is no address to serve at."""
+    if address is None:
+        return None
+    return Server(address, exposition(lambda: node_metrics(node_state(agent))), lambda: agent_unready(agent))
+
+
+def allocator_server(address: Address | None, allocator: Allocator) -> Server | None:
+    if address is None:
+        return None
+    scrape = exposition(lambda: cluster_metrics(cluster_state(allocator)))
+    return Server(address, scrape, lambda: allocator_unready(allocator))
+
+
+def node_state(agent: Agent) -> NodeState:
+    health, holds, found = agent.store.health(), agent.holds(), agent.tally or Tally()
+    peers, routes = _bgp(agent)
+    return NodeState(
+        process=_process(health, agent.loop.ran, agent_unready(agent), is_held=bool(holds)),
+        services=found.services,
+        addresses=found.addresses,
+        failed_actions={name: agent.failures[name] for name in PLANNED},
+        report_failures=agent.report_failures,
+        moves={cause.value: agent.owner.changes[cause] for cause in own.Cause},
+        held=sum(entry.is_held for entry in agent.owner.state.entries.values()),
+        peers=peers,
+        routes=routes,
+        frames={ifname: asdict(counters) for ifname, counters in agent.wire.counters().items()},
+    )
+
+
+def cluster_state(allocator: Allocator) -> ClusterState:
+    """Of services and pools a process that doesn't lead says nothing: what it knew once is not true any more."""
+    health, is_leader = allocator.store.health(), allocator.leadership.is_leader()
+    return ClusterState(
+        process=_process(health, allocator.loop.ran, allocator_unready(allocator), is_held=health.is_held),
+        is_leader=is_leader,
+        services=allocator.services if is_leader else {},
+        pools=allocator.pools if is_leader else {},
+    )
+
+
+def agent_unready(agent: Agent) -> tuple[str, ...]:
+    doubts = [f"held back {hold}" for hold in agent.doubts()]
+    return unready(
+        unread=_unread(agent.store.health()),
+        doubts=doubts,
+        failed=agent.failed,
+        found=agent.tally,
+        failure=agent.loop.ran.failure,
+    )
+
+
+def allocator_unready(allocator: Allocator) -> tuple[str, ...]:
+    """One that doesn't lead is ready to."""
+    is_done = not allocator.leadership.is_leader() or allocator.passed_in == allocator.leadership.term
+    found = Tally() if is_done else None
+    unread = _unread(allocator.store.health())
+    return unready(unread=unread, doubts=(), failed={}, found=found, failure=allocator.loop.ran.failure)
+
+
+async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
+    await work()
+
+
+def _unread(health: StoreHealth) -> str:
+    return "" if health.is_synced else health.message or "lists are on their way"
+
+
+def _process(health: StoreHealth, ran: Ran, why: tuple[str, ...], *, is_held: bool) -> ProcessState:
+    bounds = ["+Inf" if bound == BOUNDS[-1] else str(bound) for bound in BOUNDS]
+    return ProcessState(
+        store=StoreState(is_synced=health.is_synced, is_held=is_held, away_seconds=health.away_seconds),
+        passes=PassState(
+            failures=ran.failures, seconds=ran.seconds, buckets=tuple(zip(bounds, ran.within, strict=True))
+        ),
+        unready=why,
+    )
+
+
+def _bgp(agent: Agent) -> tuple[Mapping[str, int] | None, Mapping[str, int] | None]:
+    observed = agent.sidecar.observed()
+    if isinstance(observed, Unknown):
+        return None, None
+    up = sum(peer.is_established for peer in observed.peers)
+    routes = Counter(proven=0, pending=0)
+    for peer in observed.peers:
+        routes["proven"] += len(peer.routes.keys() - peer.pending)
+        routes["pending"] += len(peer.pending)
+    return {"established": up, "down": len(observed.peers) - up}, routes

@@ -1,0 +1,163 @@
+"""An HTTP server for GET of three paths: /metrics, /healthz, /readyz.
+
+It answers one request a connection, takes CONNECTIONS_MOST at once, and gives each REQUEST_SECONDS in all, so that who
+asks slowly or often costs the process nothing that it needs. A port that can't be had is asked for again: metrics are
+no reason not to announce.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from announcer.log import fields
+
+log = logging.getLogger(__name__)
+CONNECTIONS_MOST: Final = 16
+REQUEST_SECONDS: Final = 5.0
+HEAD_BYTES_MOST: Final = 8192
+RETRY_FIRST, RETRY_MOST = 1.0, 60.0
+TEXT: Final = "text/plain; charset=utf-8"
+END_OF_HEAD: Final = b"\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """`host` None is every address of the node, of both families."""
+
+    host: str | None
+    port: int
+
+    @classmethod
+    def of(cls, text: str) -> "Address":
+        """HOST:PORT, [IPv6]:PORT or :PORT. Raises ValueError."""
+        host, colon, port = text.rpartition(":")
+        is_bracketed = host.startswith("[") and host.endswith("]")
+        if not colon or not (port.isdecimal() and port.isascii() and 0 < int(port) < 2**16):
+            raise ValueError(f"{text!r} is not HOST:PORT with a port from 1 to 65535; try :9720")
+        if ":" in host and not is_bracketed:
+            raise ValueError(f"{text!r}: an IPv6 address stands in brackets, as in [::1]:9720")
+        return cls(host=(host[1:-1] if is_bracketed else host) or None, port=int(port))
+
+    def __str__(self) -> str:
+        host = self.host or ""
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: HTTPStatus
+    body: bytes
+    content_type: str = TEXT
+
+
+class Server:
+    """`scrape` gives text and content type, `unready` why the process isn't ready."""
+
+    def __init__(
+        self,
+        address: Address,
+        scrape: Callable[[], tuple[bytes, str]],
+        unready: Callable[[], tuple[str, ...]],
+        *,
+        request_seconds: float = REQUEST_SECONDS,
+        retry_seconds: float = RETRY_FIRST,
+    ) -> None:
+        self._address, self._scrape, self._unready = address, scrape, unready
+        self._request_seconds, self._retry_seconds = request_seconds, retry_seconds
+        self._serving: set[asyncio.Task[None]] = set()
+        self.port = 0
+        """That it listens on, 0 while it doesn't."""
+
+    async def run(self) -> None:
+        """For ever. When cancelled, nothing is waited for: whoever still reads is cut off."""
+        async with asyncio.TaskGroup() as tasks:
+            is_open = True
+
+            def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                if not is_open:
+                    writer.transport.abort()
+                    return
+                task = tasks.create_task(self._serve(reader, writer), name="metrics request")
+                self._serving.add(task)
+                task.add_done_callback(self._serving.discard)
+
+            server = await self._listen(take)
+            self.port = server.sockets[0].getsockname()[1]
+            try:
+                await asyncio.Event().wait()
+            finally:
+                is_open, self.port = False, 0
+                server.close()
+
+    async def _listen(self, take: Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]) -> asyncio.Server:
+        pause, told = self._retry_seconds, ""
+        while True:
+            try:
+                server = await asyncio.start_server(
+                    take, self._address.host, self._address.port, limit=HEAD_BYTES_MOST, backlog=CONNECTIONS_MOST
+                )
+            except OSError as error:
+                if told != str(error):
+                    told = str(error)
+                    remedy = "give --metrics-address another HOST:PORT, or '' for none"
+                    log.warning(
+                        "metrics are not served", extra=fields(at=str(self._address), error=error, remedy=remedy)
+                    )
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_MOST)
+            else:
+                log.info("metrics are served", extra=fields(at=str(self._address)))
+                return server
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(self._request_seconds):
+                writer.write(_text(await self._respond(reader)))
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        except (TimeoutError, OSError, asyncio.IncompleteReadError):
+            pass  # whoever asked has gone, or is too slow
+        finally:
+            writer.transport.abort()
+
+    async def _respond(self, reader: asyncio.StreamReader) -> _Answer:
+        if len(self._serving) > CONNECTIONS_MOST:
+            return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"too many connections\n")
+        try:
+            head = (await reader.readuntil(END_OF_HEAD)).decode("latin-1")
+        except asyncio.LimitOverrunError:
+            return _Answer(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, b"too large\n")
+        match head.partition("\r\n")[0].split(" "):
+            case ["GET", target, "HTTP/1.1" | "HTTP/1.0"]:
+                return self._get(target.partition("?")[0])
+            case [_, _, "HTTP/1.1" | "HTTP/1.0"]:
+                return _Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET\n")
+        return _Answer(HTTPStatus.BAD_REQUEST, b"no HTTP/1.1 request\n")
+
+    def _get(self, path: str) -> _Answer:
+        match path:
+            case "/metrics":
+                return _Answer(HTTPStatus.OK, *self._scrape())
+            case "/healthz":
+                return _Answer(HTTPStatus.OK, b"ok\n")
+            case "/readyz":
+                why = self._unready()
+                if not why:
+                    return _Answer(HTTPStatus.OK, b"ready\n")
+                text = "".join(f"not ready: {one}\n" for one in why)
+                return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, text.encode())
+        return _Answer(HTTPStatus.NOT_FOUND, b"there are /metrics, /healthz and /readyz\n")
+
+
+def _text(answer: _Answer) -> bytes:
+    head = (
+        f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\n"
+        f"Content-Type: {answer.content_type}\r\n"
+        f"Content-Length: {len(answer.body)}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + answer.body

@@ -1,0 +1,162 @@
+"""The HTTP server: its three paths, what it refuses, its bounds, and a port that is taken."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from announcer.metrics import Address, Server
+from announcer.metrics.server import CONNECTIONS_MOST, HEAD_BYTES_MOST
+from tests.waiting import until
+
+HOME = "127.0.0.1"
+
+
+@asynccontextmanager
+async def serving(
+    unready: tuple[str, ...] = (), *, port: int = 0, request_seconds: float = 5.0
+) -> AsyncIterator[tuple[Server, "asyncio.Task[None]"]]:
+    server = Server(
+        Address(host=HOME, port=port),
+        lambda: (b"some 1\n", "text/plain"),
+        lambda: unready,
+        request_seconds=request_seconds,
+        retry_seconds=0.01,
+    )
+    running = asyncio.ensure_future(server.run())
+    try:
+        yield server, running
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+async def ask(server: Server, text: bytes) -> str:
+    await until(lambda: server.port)
+    reader, writer = await asyncio.open_connection(HOME, server.port)
+    writer.write(text)
+    answer = (await reader.read()).decode()
+    writer.close()
+    return answer
+
+
+async def get(server: Server, path: str) -> tuple[int, str]:
+    head, _, body = (await ask(server, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())).partition("\r\n\r\n")
+    return int(head.split(" ")[1]), body
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 20))
+
+
+def test_three_paths_and_no_others() -> None:
+    async def test() -> None:
+        async with serving() as (server, _):
+            assert await get(server, "/metrics?x=1") == (200, "some 1\n")
+            assert await get(server, "/healthz") == (200, "ok\n")
+            assert await get(server, "/readyz") == (200, "ready\n")
+            assert (await get(server, "/"))[0] == 404
+
+    run(test)
+
+
+def test_who_is_not_ready_says_why() -> None:
+    async def test() -> None:
+        async with serving(("the store", "an address")) as (server, _):
+            assert await get(server, "/readyz") == (503, "not ready: the store\nnot ready: an address\n")
+            assert (await get(server, "/healthz"))[0] == 200
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("request_text", "status"),
+    [
+        (b"POST /metrics HTTP/1.1\r\n\r\n", 405),
+        (b"hello\r\n\r\n", 400),
+        (b"GET /metrics HTTP/2\r\n\r\n", 400),
+        (b"\xff\x00\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 2 * HEAD_BYTES_MOST + b"\r\n\r\n", 431),
+    ],
+)
+def test_what_is_no_get_is_refused_and_the_next_is_answered(request_text: bytes, status: int) -> None:
+    async def test() -> None:
+        async with serving() as (server, _):
+            assert (await ask(server, request_text)).startswith(f"HTTP/1.1 {status} ")
+            assert (await get(server, "/healthz"))[0] == 200
+
+    run(test)
+
+
+def test_who_asks_slowly_is_cut_off() -> None:
+    async def test() -> None:
+        async with serving(request_seconds=0.05) as (server, _):
+            assert await ask(server, b"GET /metrics HTTP/1.1\r\n") == ""
+            assert (await get(server, "/healthz"))[0] == 200
+
+    run(test)
+
+
+def test_more_connections_than_it_takes_are_refused_at_once() -> None:
+    async def test() -> None:
+        async with serving() as (server, _):
+            await until(lambda: server.port)
+            idle = [await asyncio.open_connection(HOME, server.port) for _ in range(CONNECTIONS_MOST)]
+            assert (await ask(server, b"")).startswith("HTTP/1.1 503 ")
+            for _, writer in idle:
+                writer.close()
+
+    run(test)
+
+
+def test_end_waits_for_nobody() -> None:
+    async def test() -> None:
+        async with serving() as (server, running):
+            await until(lambda: server.port)
+            reader, writer = await asyncio.open_connection(HOME, server.port)
+            writer.write(b"GET /metrics HTTP/1.1\r\n")
+            await writer.drain()
+            running.cancel()
+            async with asyncio.timeout(1):
+                await asyncio.wait({running})
+                with suppress(ConnectionError):
+                    assert await reader.read() == b""
+            writer.close()
+
+    run(test)
+
+
+def test_port_that_is_taken_is_said_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        with socket.create_server((HOME, 0)) as taken:
+            port = taken.getsockname()[1]
+            async with serving(port=port) as (server, running):
+                await until(lambda: caplog.records)
+                text = str(vars(caplog.records[0]))
+                assert "--metrics-address" in text
+                assert f"{HOME}:{port}" in text
+                taken.close()
+                await until(lambda: server.port == port)
+                assert not running.done()
+                assert (await get(server, "/healthz"))[0] == 200
+        assert sum(record.levelno == logging.WARNING for record in caplog.records) == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [(":9720", None, 9720), ("127.0.0.1:1", "127.0.0.1", 1), ("[::1]:65535", "::1", 65535), ("node:80", "node", 80)],
+)
+def test_address_is_read_and_shown_as_it_was(text: str, host: str | None, port: int) -> None:
+    assert Address.of(text) == Address(host=host, port=port)
+    assert str(Address.of(text)) == text
+
+
+@pytest.mark.parametrize("text", ["9720", ":", ":0", ":65536", ":http", "::1:9720", "host", "a:-1"])
+def test_address_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="9720"):
+        Address.of(text)
