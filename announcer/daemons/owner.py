@@ -1,8 +1,10 @@
 """The quick step: feeds the ownership protocol with events and time, and carries out what it says, in order.
 
 It runs beside the passes, as a fail-over must not wait for one. What changes the kernel or announces goes through one
-queue, so that an address is on the link before it is announced; questions have a queue of their own, as a thousand
+`Backlog`, so that an address is on the link before it is announced; questions have a queue of their own, as a thousand
 addresses that are put on a link must not delay one echo. Before silence is judged, the sockets are read empty.
+
+A question counts once it has left (`own.Asked`), so one that fails or is dropped makes nobody seem silent.
 """
 
 import asyncio
@@ -10,10 +12,10 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from announcer.core import own
 from announcer.core.model import (
-    Action,
     PutAddresses,
     RemoveAddresses,
     SendAnnouncement,
@@ -22,27 +24,19 @@ from announcer.core.model import (
     SendRequest,
     WireEvent,
 )
+from announcer.daemons.backlog import Backlog, Change
 from announcer.daemons.edges import Kernel, Wire
 from announcer.kernel import KernelError
 from announcer.log import fields
 from announcer.wire import WireError
 
 log = logging.getLogger(__name__)
-QUEUE_MOST = 10_000
+QUESTIONS_MOST = 1024
 LONGEST_SLEEP = 1.0
 MOVES_KEPT = 100
 
 
-@dataclass(slots=True)
-class _Queue:
-    """Actions with the time at which they were decided. `woken` while there may be some."""
-
-    actions: deque[tuple[Action, float]] = field(default_factory=lambda: deque(maxlen=QUEUE_MOST))
-    woken: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def add(self, action: Action, now: float) -> None:
-        self.actions.append((action, now))
-        self.woken.set()
+Question = SendProbe | SendEcho
 
 
 @dataclass(slots=True)
@@ -61,8 +55,10 @@ class Owner:
     state: own.Ownership = own.Ownership()
     moves: deque[own.Move] = field(default_factory=lambda: deque(maxlen=MOVES_KEPT))
     changes: Counter[own.Cause] = field(default_factory=Counter)
-    _changing: _Queue = field(default_factory=_Queue)
-    _asking: _Queue = field(default_factory=_Queue)
+    _changes: Backlog = field(default_factory=Backlog)
+    _has_changes: asyncio.Event = field(default_factory=asyncio.Event)
+    _questions: deque[tuple[Question, float]] = field(default_factory=lambda: deque(maxlen=QUESTIONS_MOST))
+    _has_questions: asyncio.Event = field(default_factory=asyncio.Event)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def tell(self, event: own.Event) -> None:
@@ -72,10 +68,17 @@ class Owner:
             match one:
                 case own.Move():
                     self._record(one)
-                case SendProbe() | SendEcho():
-                    self._asking.add(one, now)
+                case SendEcho():  # before probes that may wait: a node's life depends on it
+                    self._questions.appendleft((one, now))
+                    self._has_questions.set()
+                case SendProbe():
+                    self._questions.append((one, now))
+                    self._has_questions.set()
+                case PutAddresses() | RemoveAddresses() | SendAnnouncement() | SendRequest():
+                    self._changes.add(one, now)
+                    self._has_changes.set()
                 case _:
-                    self._changing.add(one, now)
+                    raise AssertionError(one)
         if own.next_due(self.state) < own.next_due(before):
             self._woken.set()
         if isinstance(event, own.May | own.Present):
@@ -89,12 +92,12 @@ class Owner:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tick(), name="ticks")
-            tasks.create_task(self._work_off(self._changing), name="changes")
-            tasks.create_task(self._work_off(self._asking), name="questions")
+            tasks.create_task(self._change(), name="changes")
+            tasks.create_task(self._ask(), name="questions")
 
     async def farewell(self) -> None:
         for action in own.farewell(self.state, self.clock(), self.timing):
-            await self._apply(action, self.clock())
+            await self._put(action, self.clock())
 
     async def _tick(self) -> None:
         while True:
@@ -109,35 +112,58 @@ class Owner:
                 self.wire.read_empty()
                 self.tell(own.Tick())
 
-    async def _work_off(self, queue: _Queue) -> None:
+    async def _change(self) -> None:
         while True:
-            await queue.woken.wait()
-            queue.woken.clear()
-            while queue.actions:
-                await self._apply(*queue.actions.popleft())
+            await self._has_changes.wait()
+            self._has_changes.clear()
+            while self._changes:
+                await self._carry_out(*self._changes.take())
 
-    async def _apply(self, action: Action, decided: float) -> None:
+    async def _carry_out(self, action: Change, decided: float) -> None:
         """A failed step is repaired by the next look at the kernel, so it is only logged here.
 
-        An address is not put on a link so late that the fence could have fallen since it was decided: by then it may be
-        another node's. The step finds it missing and asks again.
+        Nothing is put on a link or announced so late that the fence could have fallen since it was decided: by then it
+        may be another node's. The step finds it missing and asks again.
         """
+        is_late = self.clock() - decided >= self.timing.fence - self.timing.refresh - self.timing.margin
+        match action:
+            case PutAddresses():
+                if is_late or not await self._put(action, decided):
+                    self._changes.unsay(action.ifname, action.addresses)
+            case RemoveAddresses():
+                await self._apply(action)
+            case SendAnnouncement() | SendRequest():
+                if not is_late:
+                    await self._apply(action)
+            case _:
+                assert_never(action)
+
+    async def _put(self, action: PutAddresses, decided: float) -> bool:
+        is_done = await self._apply(action)
+        if is_done:
+            self.tell(own.Refreshed(at=decided))
+        return is_done
+
+    async def _ask(self) -> None:
+        while True:
+            await self._has_questions.wait()
+            self._has_questions.clear()
+            while self._questions:
+                action, decided = self._questions.popleft()
+                if await self._apply(action):
+                    self.tell(_asked(action, decided))
+
+    async def _apply(self, action: Change | Question) -> bool:
+        """Whether it was done."""
         try:
-            match action:
-                case PutAddresses():
-                    if self.clock() - decided < self.timing.fence - self.timing.refresh - self.timing.margin:
-                        await self.kernel.apply(action)
-                        self.tell(own.Refreshed(at=decided))
-                case RemoveAddresses():
-                    await self.kernel.apply(action)
-                case SendProbe() | SendAnnouncement() | SendRequest() | SendEcho():
-                    await self.wire.apply(action)
-                case _:
-                    raise AssertionError(action)
+            if isinstance(action, PutAddresses | RemoveAddresses):
+                await self.kernel.apply(action)
+            else:
+                await self.wire.apply(action)
         except (KernelError, WireError) as error:
             log.warning("ownership step failed", extra=fields(action=type(action).__name__, error=error))
-            if isinstance(action, SendProbe | SendEcho):
-                self.tell(own.Unsent(ifname=action.ifname))
+            return False
+        return True
 
     def _record(self, move: own.Move) -> None:
         self.moves.append(move)
@@ -151,3 +177,9 @@ class Owner:
             silent_seconds=move.silent_seconds,
         )
         log.info("ownership moved", extra=shown)
+
+
+def _asked(question: Question, decided: float) -> own.Asked:
+    if isinstance(question, SendProbe):
+        return own.Asked(ifname=question.ifname, at=decided, addresses=question.addresses)
+    return own.Asked(ifname=question.ifname, at=decided, lladdrs=tuple(echo.lladdr for echo in question.echoes))

@@ -144,7 +144,8 @@ class Wire:
             case SendAnnouncement():
                 yield from (frames.announcement(port.lladdr, address) for address in action.addresses)
             case SendRequest():
-                yield from (frames.request(port.lladdr, action.address, asks=asked) for asked in action.asks)
+                pairs = ((a, asked) for a in action.addresses for asked in action.asks if a.version == asked.version)
+                yield from (frames.request(port.lladdr, address, asks=asked) for address, asked in pairs)
             case SendEcho():
                 yield from (self._echo(port, echo) for echo in action.echoes)
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from announcer.core.model import Heard, IfName, Link, PutAddresses, SendAnnouncement, SendProbe, WireEvent
+from announcer.core.model import Heard, IfName, Link, PutAddresses, SendAnnouncement, SendProbe, SendRequest, WireEvent
 from announcer.kernel import Kernel
 from announcer.wire import Wire, WireError
 from tests.builders import ip
@@ -90,6 +90,28 @@ def test_announcement_moves_the_entry_of_a_client(pair: tuple[Namespace, Namespa
 
         await until(moved, seconds=2)
         assert heard == []  # one's own frames are not heard
+
+    run(announcer, test)
+
+
+def test_request_for_another_address_moves_the_entry_of_a_client_that_ignores_announcements(
+    pair: tuple[Namespace, Namespace],
+) -> None:
+    """RFC 826: whoever has an entry for the sender updates it, whomever the request asks for."""
+    announcer, client = pair
+    client.ip("addr", "add", "10.111.111.1/24", "dev", "eth0")
+    client.exec("sysctl", "-qw", "net.ipv4.conf.eth0.drop_gratuitous_arp=1")
+    client.ip("neigh", "replace", str(FREE4), "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "reachable")
+
+    def has_moved() -> bool:
+        return lladdr(announcer) in client.ip("neigh", "show", str(FREE4), "dev", "eth0")
+
+    async def test(wire: Wire, heard: list[WireEvent]) -> None:
+        await stays(lambda: True, seconds=1.1)  # the client's locktime: an entry that is younger is not changed
+        await wire.apply(SendAnnouncement(ifname=ETH0, addresses=(FREE4,)))
+        await stays(lambda: not has_moved(), seconds=0.3)
+        await wire.apply(SendRequest(ifname=ETH0, addresses=(FREE4,), asks=(ip("10.111.111.2"),)))
+        await until(has_moved, seconds=2)
 
     run(announcer, test)
 

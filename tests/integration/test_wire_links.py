@@ -214,7 +214,7 @@ def test_link_above_another_asks_with_its_own_mac(ends: tuple[Namespace, Namespa
 
     async def test(wire: Wire, heard: list[WireEvent]) -> None:
         await answers(wire, heard, "mac0")
-        await wire.apply(SendRequest(ifname=IfName("mac0"), address=HERE4, asks=(HELD4,)))
+        await wire.apply(SendRequest(ifname=IfName("mac0"), addresses=(HERE4,), asks=(HELD4,)))
         await until(lambda: NEW_MAC in there.ip("neigh", "show", str(HERE4)), what="what the request teaches")
 
     with here.inside():

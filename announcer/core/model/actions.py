@@ -97,13 +97,14 @@ class SendAnnouncement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendRequest:
-    """From `address`, which is here, ask for each of `asks`: an ARP request, or a neighbor solicitation with our MAC.
+    """From each address, which is here, ask for each of `asks` of its family: an ARP request, or a neighbor
+    solicitation with our MAC.
 
-    Whoever is asked learns it, also a client that ignores announcements.
+    Whoever is asked learns it, and with ARP everybody who knew another MAC, also a client that ignores announcements.
     """
 
     ifname: IfName
-    address: IPAddress
+    addresses: tuple[IPAddress, ...]
     asks: tuple[IPAddress, ...]
 
 

@@ -23,6 +23,7 @@ from announcer.core.own.rules import step as step
 from announcer.core.own.timing import SETTINGS as SETTINGS
 from announcer.core.own.timing import Timing as Timing
 from announcer.core.own.timing import read_timing as read_timing
+from announcer.core.own.values import Asked as Asked
 from announcer.core.own.values import Cause as Cause
 from announcer.core.own.values import Entry as Entry
 from announcer.core.own.values import Event as Event
@@ -38,5 +39,4 @@ from announcer.core.own.values import Present as Present
 from announcer.core.own.values import Refreshed as Refreshed
 from announcer.core.own.values import Step as Step
 from announcer.core.own.values import Tick as Tick
-from announcer.core.own.values import Unsent as Unsent
 from announcer.core.own.values import Watch as Watch

@@ -1,6 +1,7 @@
 """What is heard: who holds what (rules 5 and 9), who lives, and who has been away (rule 11)."""
 
 from dataclasses import replace
+from math import inf
 from typing import assert_never
 
 from announcer.core.model import Heard, HeardEcho, HeardProbe, WireEvent
@@ -17,13 +18,25 @@ def hear(work: Work, frame: WireEvent) -> None:
         case HeardEcho():
             _hear_echo(work, frame)
         case HeardProbe():
-            pass  # who asks holds nothing
+            _hear_probe(work, frame)
         case _:
             assert_never(frame)
 
 
 def _hear_echo(work: Work, echo: HeardEcho) -> None:
     _hear_from(work, (echo.ifname, echo.lladdr), watch.hear_echo(work, echo))
+
+
+def _hear_probe(work: Work, probe: HeardProbe) -> None:
+    """Two ask at once whether they may hold an address (RFC 5227 §2.1.1): the later in the order lets the other go
+    first.
+    """
+    key = (probe.ifname, probe.address)
+    entry, node = work.entries.get(key), work.node_of(probe.lladdr)
+    if entry is None or entry.phase is not Phase.PROBING or work.node not in entry.order:
+        return
+    if node in entry.order[: entry.order.index(work.node)]:
+        work.wait(key, entry)
 
 
 def _hear_arp(work: Work, heard: Heard) -> None:
@@ -49,7 +62,7 @@ def _hear_holder(work: Work, key: Key, entry: Entry, heard: Heard) -> None:
             pass  # the one that is to be succeeded
         case Phase.WATCHING if entry.holder == heard.lladdr and entry.silent:
             due = work.next_look(key, entry)
-            work.set(key, replace(entry, heard=work.now, silent=0, due=due))
+            work.set(key, replace(entry, heard=work.now, silent=0, asking=-inf, due=due))
             work.succeed_if_planned(key)
         case Phase.WAITING | Phase.PROBING | Phase.WATCHING | Phase.SUCCEEDING:
             since = entry.since if entry.phase is Phase.WATCHING and entry.holder == heard.lladdr else work.now
@@ -70,7 +83,7 @@ def _settle(work: Work, key: Key, entry: Entry, lladdr: str) -> None:
     own = work.links[key[0]].lladdr
     seen = work.watches.get((key[0], lladdr))
     is_strange = lladdr not in work.neighbors or (seen is not None and seen.is_dead)
-    if rank(own, key[1]) < rank(lladdr, key[1]):
+    if rank(own, key[1]) < rank(lladdr, key[1]) or _is_succeeded(work, entry, lladdr):
         work.announce(key)
     elif is_strange and work.now >= entry.until:
         work.announce(key)
@@ -82,6 +95,13 @@ def _settle(work: Work, key: Key, entry: Entry, lladdr: str) -> None:
         work.give_up(key, entry, lladdr, Cause.CONFLICT)
         if key in work.entries and entry.cause is Cause.PLANNED:
             _back_off(work, key)
+
+
+def _is_succeeded(work: Work, entry: Entry, lladdr: str) -> bool:
+    """A moment after a planned claim its frames may be older than that, and it may leave for having heard of it."""
+    node = work.node_of(lladdr)
+    is_fresh = work.now - entry.since < work.timing.interval * 2
+    return entry.cause is Cause.PLANNED and is_fresh and node is not None and node not in entry.order
 
 
 def _back_off(work: Work, key: Key) -> None:

@@ -5,12 +5,14 @@ from dataclasses import replace
 from math import inf
 from typing import assert_never
 
-from announcer.core.model import Action, IPAddress, PutAddresses
+from announcer.core.model import IPAddress, PutAddresses
+from announcer.core.own import watch
 from announcer.core.own.hearing import hear
 from announcer.core.own.looking import look
 from announcer.core.own.ticking import tick
 from announcer.core.own.timing import Timing
 from announcer.core.own.values import (
+    Asked,
     Entry,
     Event,
     Frames,
@@ -23,7 +25,6 @@ from announcer.core.own.values import (
     Refreshed,
     Step,
     Tick,
-    Unsent,
 )
 from announcer.core.own.work import DARK, Work, grouped
 
@@ -45,9 +46,8 @@ def step(state: Ownership, event: Event, now: float, timing: Timing) -> Step:
                 hear(work, frame)
         case Refreshed():
             work.refreshed = max(work.refreshed, event.at)
-        case Unsent():
-            for target in [t for t in work.watches if t[0] == event.ifname]:
-                work.watches[target] = replace(work.watches[target], asked=False)
+        case Asked():
+            _count(work, event)
         case Tick():
             tick(work)
         case _:
@@ -55,7 +55,7 @@ def step(state: Ownership, event: Event, now: float, timing: Timing) -> Step:
     return work.finish()
 
 
-def farewell(state: Ownership, now: float, timing: Timing) -> tuple[Action, ...]:
+def farewell(state: Ownership, now: float, timing: Timing) -> tuple[PutAddresses, ...]:
     """On SIGTERM: everything held stays long enough for the next agent to take over without a move.
 
     Nothing where the fence may have fallen already: it could be another's by now.
@@ -77,6 +77,16 @@ def interest(state: Ownership) -> frozenset[IPAddress]:
     nodes = (address for neighbor in state.neighbors.values() for address in neighbor.addresses)
     gateways = (address for link in state.links.values() for address in link.gateways)
     return frozenset([*(address for _, address in state.entries), *nodes, *gateways])
+
+
+def _count(work: Work, asked: Asked) -> None:
+    """Whoever was asked has a whole interval from now on to answer."""
+    watch.count(work, asked)
+    for key in ((asked.ifname, address) for address in asked.addresses):
+        entry = work.entries.get(key)
+        if entry is not None and entry.asking == asked.at:
+            due = work.now + work.timing.interval if entry.phase is Phase.PROBING else entry.due
+            work.set(key, replace(entry, silent=entry.silent + 1, asking=-inf, due=due))
 
 
 # -- what the pass decided -------------------------------------------------------------------------------------------

@@ -88,11 +88,9 @@ def _beacon(work: Work) -> None:
 def _act(work: Work, key: Key, entry: Entry) -> None:
     match entry.phase:
         case Phase.WAITING:
-            work.probes[key] = None
-            due = work.now + work.timing.interval
-            work.set(key, replace(entry, phase=Phase.PROBING, since=work.now, due=due, silent=1))
+            _probe(work, key, replace(entry, phase=Phase.PROBING, since=work.now))
         case Phase.PROBING:
-            _probe_again(work, key, entry)
+            _probe(work, key, entry)
         case Phase.WATCHING:
             work.succeed_if_planned(key)
             if work.entries[key] is entry:
@@ -114,17 +112,21 @@ def _act(work: Work, key: Key, entry: Entry) -> None:
             assert_never(entry.phase)
 
 
-def _probe_again(work: Work, key: Key, entry: Entry) -> None:
+def _probe(work: Work, key: Key, entry: Entry) -> None:
+    """Rule 2. A probe is due one interval after it has left (`Asked`), or to be asked again if it never did."""
     if entry.silent >= work.timing.probes:
         work.claim(key, entry, Cause.UNHELD, work.now - entry.since)
         return
     work.probes[key] = None
-    work.set(key, replace(entry, silent=entry.silent + 1, due=work.now + work.timing.interval))
+    work.set(key, replace(entry, asking=work.now, due=work.now + work.timing.unsent))
 
 
 def _ask_holder(work: Work, key: Key, entry: Entry) -> None:
-    """Rule 8: is it still held? Not while its node is silent: that is the watch's to judge."""
-    if entry.silent >= work.timing.probes:
+    """Rule 8: is it still held? Not while its node is silent: that is the watch's to judge.
+
+    Those behind ask more often before they claim, or they could do so at the same moment as the first.
+    """
+    if entry.silent >= work.timing.probes + 2 * entry.position:
         seen = work.watches.get((key[0], entry.holder))
         is_quiet = seen is not None and not seen.is_dead and (seen.silent > 0 or seen.doubted is not None)
         if not is_quiet and _hears(work, key[0]):
@@ -132,10 +134,8 @@ def _ask_holder(work: Work, key: Key, entry: Entry) -> None:
             cause = Cause.AGENT_GONE if is_node else Cause.FOREIGN_GONE
             work.claim(key, entry, cause, work.now - entry.heard)
             return
-    else:
-        entry = replace(entry, silent=entry.silent + 1)
     work.probes[key] = None
-    work.set(key, replace(entry, due=work.now + work.timing.watch))
+    work.set(key, replace(entry, asking=work.now, due=work.now + work.timing.watch))
 
 
 def _hears(work: Work, ifname: IfName) -> bool:
@@ -146,8 +146,8 @@ def _hears(work: Work, ifname: IfName) -> bool:
 
 
 def _announced(work: Work, key: Key, entry: Entry) -> Entry:
-    """Rule 3: again after 0.1, 1.1 and 3 s, for clients that ignore a second change within a second; then steadily,
-    not all in the same second.
+    """Rule 3: again after 0.1 and 0.3 s, for frames that were lost and holders that know no better yet, and after 1.1
+    and 3 s, for clients that ignore a second change within a second; then steadily, not all in the same second.
     """
     series, count = work.timing.announce, entry.announced + 1
     steady = work.timing.announce_steady * (0.9 + int(key[1]) % 11 / 100)

@@ -35,7 +35,7 @@ class Timing:
     refresh: float = 3.0
     farewell: int = 300
     leave: float = 2.0
-    announce: tuple[float, ...] = (0.1, 1.1, 3.0)
+    announce: tuple[float, ...] = (0.1, 0.3, 1.1, 3.0)
     announce_steady: float = 60.0
     watchers_at: int = 50
     watchers: int = 3
@@ -47,6 +47,8 @@ class Timing:
     """A node that was not heard for longer has been away, and may come back with what others have taken since."""
     beacon: float = 0.5
     foreign_most: float = 30.0
+    unsent: float = 2.0
+    """A probe that has not left by then never will: the wire's own timeout is shorter."""
     defend: float = 10.0  # DEFEND_INTERVAL, RFC 5227 §1.1
 
     def check(self) -> Self:

@@ -55,7 +55,8 @@ class Entry:
     """One address on one link. `due` is when it acts next, `since` when the phase began.
 
     `order` are the candidates, `position` this node's place among them without the holder. `silent` counts probes in a
-    row without an answer, `announced` announcements; `holder` is the MAC that was heard last, at `heard`; `source` the
+    row that left and have no answer, `asking` is when the one was decided that may still be on its way out;
+    `announced` counts announcements; `holder` is the MAC that was heard last, at `heard`; `source` the
     dead MAC that this was taken from; `until` forbids something for a while: another planned claim after one that
     lost, of which there were `tries`, or another defence.
     """
@@ -72,6 +73,7 @@ class Entry:
     source: str = ""
     until: float = 0.0
     tries: int = 0
+    asking: float = -inf
     last_announced: float = -inf
     cause: Cause = Cause.UNHELD
 
@@ -100,10 +102,15 @@ class Neighbor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """A node that is asked every interval. `echoed` once it has answered ICMP, `heard` when it last lived."""
+    """A node that is asked every interval. `echoed` once it has answered ICMP, `heard` when it last lived.
+
+    `asking` is when this interval's question was decided, `probed` what it asks for by ARP; `asked` once it has left.
+    """
 
     heard: float
     echoed: bool = False
+    asking: float = -inf
+    probed: IPAddress | None = None
     asked: bool = False
     has_echo: bool = False
     has_arp: bool = False
@@ -178,10 +185,17 @@ class Refreshed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unsent:
-    """Questions could not be sent on a link: silence there says nothing."""
+class Asked:
+    """Questions that were decided at `at` have left: probes of `addresses`, echoes to `lladdrs`.
+
+    Only what is known to have been asked can be unanswered: whatever happens to a question on its way out, silence
+    then says nothing.
+    """
 
     ifname: IfName
+    at: float
+    addresses: tuple[IPAddress, ...] = ()
+    lladdrs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,5 +203,5 @@ class Tick:
     pass
 
 
-Event = May | Present | Frames | Refreshed | Unsent | Tick
+Event = May | Present | Frames | Refreshed | Asked | Tick
 Step = tuple[Ownership, tuple[Action | Move, ...]]

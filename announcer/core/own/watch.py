@@ -13,9 +13,10 @@ nothing, and asks anew. Where doubt in this node's own link is possible, somebod
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from math import inf
 
 from announcer.core.model import Echo, Heard, HeardEcho, IfName, IPAddress
-from announcer.core.own.values import Target, Watch
+from announcer.core.own.values import Asked, Target, Watch
 from announcer.core.own.work import Work
 
 SEQUENCES = 2**16
@@ -39,14 +40,27 @@ def beat(work: Work, wanted: Mapping[Target, tuple[IPAddress, ...]]) -> list[Tar
         _ask(work, target, wanted[target])
     _ask_gateways(work)
     is_last = any(w.silent == timing.missed - 1 and not w.is_dead for w in work.watches.values())
-    work.verdict = now + timing.interval / 2 if is_last else float("inf")
+    work.verdict = now + timing.interval / 2 if is_last else inf
     return dead
 
 
 def verdict(work: Work) -> list[Target]:
     """Half an interval after the last question: whoever was silent all the time, and still is."""
-    work.verdict = float("inf")
+    work.verdict = inf
     return _dead(work, work.timing.missed, still_open=1)
+
+
+def count(work: Work, asked: Asked) -> None:
+    """This interval's questions have left. One that took longer than T/2 to leave counts for nothing."""
+    half = work.timing.interval / 2
+    if work.now - asked.at > half:
+        return
+    for target, watch in work.watches.items():
+        is_his = target[1] in asked.lladdrs or (watch.probed is not None and watch.probed in asked.addresses)
+        if target[0] == asked.ifname and watch.asking == asked.at and is_his:
+            work.watches[target] = replace(watch, asked=True)
+            if work.verdict < inf:
+                work.verdict = max(work.verdict, work.now + half)
 
 
 def hear_echo(work: Work, echo: HeardEcho) -> Target | None:
@@ -99,9 +113,9 @@ def _dead(work: Work, missed: int, *, still_open: int = 0) -> list[Target]:
     silent = [
         t
         for t, w in work.watches.items()
-        if not w.is_dead and w.silent + still_open >= missed and not (still_open and _lives(w))
+        if not w.is_dead and w.silent + still_open >= missed and not (still_open and (_lives(w) or not w.asked))
     ]
-    fresh = [t for t in silent if work.watches[t].doubted is None]
+    fresh = {work.node_of(t[1]) for t in silent if work.watches[t].doubted is None}
     dead = []
     for target in silent:
         watch = work.watches[target]
@@ -135,15 +149,12 @@ def _ask(work: Work, target: Target, held: tuple[IPAddress, ...]) -> None:
     if pair:
         echo = Echo(source=pair[0], target=pair[1], lladdr=lladdr, sequence=work.sequence)
         work.echoes.setdefault(ifname, []).append(echo)
+    probed = None
     if not watch.echoed:
-        known = neighbor.addresses or tuple(sorted(held, key=lambda a: (a.version, int(a))))
-        if known:
-            address = known[work.sequence % len(known)]
-            work.probes[ifname, address] = None
-        elif not pair:
-            work.watches[target] = replace(watch, asked=False)
-            return
-    work.watches[target] = replace(watch, asked=True)
+        known = neighbor.addresses or held
+        probed = known[work.sequence % len(known)]
+        work.probes[ifname, probed] = None
+    work.watches[target] = replace(watch, asked=False, asking=work.now, probed=probed)
 
 
 def _pair(sources: Iterable[IPAddress], targets: tuple[IPAddress, ...]) -> tuple[IPAddress, IPAddress] | None:

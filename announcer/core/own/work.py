@@ -80,7 +80,7 @@ class Work:
         first = self.now + self.timing.announce[0]
         self.move(key, entry.holder, self.node or "", cause, silent_seconds)
         held = replace(entry, phase=Phase.HOLDING, since=self.now, due=first, announced=0, silent=0, source=source)
-        self.set(key, replace(held, holder="", cause=cause, last_announced=self.now))
+        self.set(key, replace(held, holder="", cause=cause, last_announced=self.now, asking=-inf))
         self.puts.append(key)
 
     def announce(self, key: Key) -> None:
@@ -105,13 +105,13 @@ class Work:
             self.wait(key, entry)
 
     def wait(self, key: Key, entry: Entry) -> None:
-        entry = replace(entry, phase=Phase.WAITING, since=self.now, silent=0, holder="", source="")
+        entry = replace(entry, phase=Phase.WAITING, since=self.now, silent=0, holder="", source="", asking=-inf)
         entry = replace(entry, position=self.position(key, entry))
         self.set(key, replace(entry, due=self.now + entry.position * self.timing.interval))
 
     def watch(self, key: Key, entry: Entry, holder: str, since: float) -> None:
         told = replace(entry, phase=Phase.WATCHING, since=since, holder=holder, heard=self.now, silent=0, source="")
-        told = replace(told, position=self.position(key, told))
+        told = replace(told, position=self.position(key, told), asking=-inf)
         self.set(key, replace(told, due=self.next_look(key, told)))
 
     def next_look(self, key: Key, entry: Entry) -> float:
@@ -192,28 +192,40 @@ class Work:
         fence = self.timing.fence
         for ifname, addresses in self._portions(self.puts):
             yield PutAddresses(ifname=ifname, addresses=addresses, valid_seconds=fence)
-            yield from self._announce(ifname, addresses)
-        for ifname, addresses in self._portions(self.announces):
-            yield from self._announce(ifname, addresses)
+            if self._is_lit(ifname):
+                yield SendAnnouncement(ifname=ifname, addresses=addresses)
+        for ifname, addresses in self._portions(k for k in self.announces if self._is_lit(k[0])):
+            yield SendAnnouncement(ifname=ifname, addresses=addresses)
+        yield from self._requests()
         for ifname, addresses in grouped(self.removes):
             yield RemoveAddresses(ifname=ifname, addresses=addresses)
         for ifname, addresses in grouped(self.refreshes):
             yield PutAddresses(ifname=ifname, addresses=addresses, valid_seconds=fence)
-        for ifname, addresses in grouped(k for k in self.probes if self._is_lit(k[0])):
-            yield SendProbe(ifname=ifname, addresses=addresses)
         for ifname in sorted(self.echoes):
             yield SendEcho(ifname=ifname, echoes=tuple(self.echoes[ifname]))
+        for ifname, addresses in self._portions(k for k in self.probes if self._is_lit(k[0])):
+            yield SendProbe(ifname=ifname, addresses=addresses)
 
-    def _announce(self, ifname: IfName, addresses: tuple[IPAddress, ...]) -> Iterator[Action]:
-        """Rule 3: to everybody, and as a request to each gateway, which may ignore what nobody asked for."""
-        if not self._is_lit(ifname):
-            return
-        yield SendAnnouncement(ifname=ifname, addresses=addresses)
-        for address in addresses:
-            asks = tuple(g for g in self.links[ifname].gateways if g.version == address.version)
-            entry = self.entries.get((ifname, address))
-            if asks and entry and entry.announced < len(self.timing.announce):
-                yield SendRequest(ifname=ifname, address=address, asks=asks)
+    def _requests(self) -> Iterator[SendRequest]:
+        """Rule 3: while an announcement is new, a request for something else as well, for whoever ignores what nobody
+        asked for.
+
+        A broadcast ARP request is heard by all, and whoever has an entry for its spa updates it, asked or not (RFC 826,
+        the merge flag). So one is sent also where there is no gateway: for an own address, which nobody answers.
+        A neighbor solicitation is taken only by the one that it asks for.
+        """
+        told = (k for k in (*self.puts, *self.announces) if self._is_lit(k[0]) and self._is_new(k))
+        for ifname, addresses in self._portions(told):
+            link = self.links[ifname]
+            asks = link.gateways
+            if not any(gateway.version == 4 for gateway in asks):
+                asks += tuple(a for a in link.sources if a.version == 4)[:1]
+            if {a.version for a in addresses} & {a.version for a in asks}:
+                yield SendRequest(ifname=ifname, addresses=addresses, asks=asks)
+
+    def _is_new(self, key: Key) -> bool:
+        entry = self.entries.get(key)
+        return entry is not None and entry.announced < len(self.timing.announce)
 
     def _portions(self, keys: Iterable[Key]) -> Iterator[tuple[IfName, tuple[IPAddress, ...]]]:
         for ifname, addresses in grouped(keys):

@@ -1,0 +1,153 @@
+"""The owner on fakes: in which order things are done, and what becomes of those that fail or come late."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from announcer.core import own
+from announcer.core.model import (
+    Heard,
+    IfName,
+    Link,
+    NodeName,
+    PutAddresses,
+    SendAnnouncement,
+    SendProbe,
+    SendRequest,
+)
+from announcer.daemons.owner import Owner
+from tests.builders import ip, kernel
+from tests.fakes.kernel import FakeKernel
+from tests.fakes.wire import FakeWire
+from tests.waiting import until
+
+ETH0, VIP = IfName("eth0"), ip("10.111.111.100")
+KEY = (ETH0, VIP)
+N1, N2 = NodeName("n1"), NodeName("n2")
+OTHER = "02:00:00:00:00:03"
+OWN = own.OwnLink(lladdr="02:00:00:00:00:02", sources=(ip("10.111.111.2"),))
+NEIGHBORS = {OTHER: own.Neighbor(node=N2)}
+TIMING = own.Timing(interval=0.01, watch=0.05, unsent=0.05)
+EXPIRED = 100.0
+
+
+@dataclass
+class Rig:
+    """An owner of node n1 that has one link; `ahead` is how far its clock is ahead of the loop's."""
+
+    kernel: FakeKernel = field(default_factory=lambda: FakeKernel(kernel()))
+    wire: FakeWire = field(default_factory=FakeWire)
+    ahead: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.owner = Owner(self.kernel, self.wire, self.clock, TIMING, lambda: None)
+        self.plug()
+        self.owner.tell(own.Present(keys=frozenset(), links={ETH0: OWN}, at=self.clock()))
+
+    def clock(self) -> float:
+        return asyncio.get_running_loop().time() + self.ahead
+
+    def plug(self) -> None:
+        self.wire.set_links([Link(ifname=ETH0, ifindex=2, lladdr=OWN.lladdr)])
+
+    def may(self) -> None:
+        self.owner.tell(own.May(node=N1, candidacies={KEY: (N1, N2)}, neighbors=NEIGHBORS))
+
+    def watch(self) -> None:
+        self.may()
+        self.owner.heard([Heard(ifname=ETH0, address=VIP, lladdr=OTHER)])
+
+    @property
+    def phase(self) -> own.Phase:
+        return self.owner.state.entries[KEY].phase
+
+    def sent(self, kind: type) -> int:
+        return sum(isinstance(action, kind) for action in self.wire.sent)
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[Rig]:
+    made = Rig()
+    task = asyncio.ensure_future(made.owner.run())
+    try:
+        yield made
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        await test()
+
+    asyncio.run(whole())
+
+
+def test_address_is_on_the_link_before_it_is_announced() -> None:
+    async def test() -> None:
+        async with running() as rig:
+            rig.may()
+            await until(lambda: rig.sent(SendRequest) > 0)
+            assert rig.kernel.applied == [PutAddresses(ifname=ETH0, addresses=(VIP,), valid_seconds=10)]
+            kinds = [type(action) for action in rig.wire.sent]
+            assert kinds[:5] == [SendProbe, SendProbe, SendProbe, SendAnnouncement, SendRequest]
+
+    run(test)
+
+
+def test_address_that_the_kernel_refuses_is_not_announced() -> None:
+    async def test() -> None:
+        async with running() as rig:
+            rig.kernel.fail.add(PutAddresses)
+            rig.may()
+            await until(lambda: rig.kernel.applied != [])
+            assert rig.wire.sent[3:] == []
+
+    run(test)
+
+
+def test_probes_that_cannot_be_sent_claim_nothing_and_are_sent_again() -> None:
+    async def test() -> None:
+        async with running() as rig:
+            rig.wire.set_links([])
+            rig.may()
+            began = rig.clock()
+            await until(lambda: rig.clock() > began + 6 * TIMING.unsent)
+            assert rig.phase is own.Phase.PROBING
+            rig.plug()
+            await until(lambda: rig.phase is own.Phase.HOLDING)
+
+    run(test)
+
+
+def test_holder_is_not_succeeded_for_questions_that_could_not_be_sent() -> None:
+    async def test() -> None:
+        async with running() as rig:
+            rig.watch()
+            rig.wire.set_links([])
+            began = rig.clock()
+            await until(lambda: rig.clock() > began + 8 * TIMING.watch)
+            assert rig.phase is own.Phase.WATCHING
+            rig.plug()
+            await until(lambda: rig.phase is own.Phase.HOLDING)
+
+    run(test)
+
+
+def test_nothing_is_put_or_announced_once_the_fence_could_have_fallen() -> None:
+    async def test() -> None:
+        rig = Rig()
+        rig.watch()
+        rig.owner.tell(own.May(node=N1, candidacies={KEY: (N1,)}, neighbors=NEIGHBORS))
+        assert rig.phase is own.Phase.HOLDING
+        rig.ahead = EXPIRED  # the agent stands still before it could do what was decided
+        task = asyncio.ensure_future(rig.owner.run())
+        await until(lambda: rig.phase is not own.Phase.HOLDING)
+        await until(lambda: rig.sent(SendProbe) > 0)
+        task.cancel()
+        await asyncio.wait({task})
+        assert (rig.sent(SendAnnouncement), rig.sent(SendRequest)) == (0, 0)
+        assert not any(isinstance(action, PutAddresses) for action in rig.kernel.applied)
+
+    run(test)
