@@ -1,87 +1,64 @@
-"""A deterministic world for the ownership step: nodes with kernels, agents and views of the API, on one lossy link.
+"""A deterministic world for the ownership step: nodes with kernels, agents and views of the API, on lossy links.
 
 Time is virtual and everything comes from one seed. A kernel answers ARP and echo by itself, also while its agent is
 dead, and removes addresses when their lifetime ends; a SIGSTOPped agent's frames wait in its socket; a stalled machine
-does nothing at all.
+does nothing at all; a jammed one gets no frame out. What the links carry is in `segment.py`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
+from itertools import count
 from random import Random
 
 from announcer.core import own
 from announcer.core.elect import elect
-from announcer.core.model import (
-    Action,
-    Heard,
-    HeardEcho,
-    IfName,
-    IPAddress,
-    NodeName,
-    PutAddresses,
-    RemoveAddresses,
-    SendAnnouncement,
-    SendEcho,
-    SendProbe,
-    SendRequest,
-    WireEvent,
-)
-from announcer.core.own import Frames, May, Move, Neighbor, Ownership, OwnLink, Present, Refreshed, Tick, Timing
+from announcer.core.model import Action, IfName, IPAddress, NodeName, PutAddresses, RemoveAddresses
+from announcer.core.own import Frames, Key, May, Move, Neighbor, OwnLink, Present, Refreshed, Tick, Timing
+from tests.property.segment import ETH0, Host, Segment, gateways
 
-ETH0 = IfName("eth0")
-GATEWAY, ROUTER = IPv4Address("10.0.0.254"), "02:00:00:00:99:fe"
+__all__ = ["ETH0", "Host", "World"]
 
 
-@dataclass(slots=True)
-class Host:
-    """One node: what its kernel has (address → end of its life), and its agent."""
+class World(Segment):
+    """`families` are those of the addresses: "4", "6", or "46" for Services that have one of each, which belong
+    together. The first `bare` nodes have no address of their own; the last `spare` ones have yet to join.
+    """
 
-    name: NodeName
-    lladdr: str
-    own: IPAddress
-    addresses: dict[IPAddress, float] = field(default_factory=dict)
-    has_power: bool = True
-    has_carrier: bool = True
-    runs: bool = True
-    is_stopped: bool = False
-    stalled_until: float = 0.0
-    life: int = 0
-    state: Ownership = Ownership()
-    view: dict[IPAddress, frozenset[NodeName]] = field(default_factory=dict)
-    waiting: list[WireEvent] = field(default_factory=list)
-
-
-class World:
-    def __init__(self, *, seed: int, nodes: int = 3, addresses: int = 4, timing: Timing | None = None) -> None:
-        self.random, self.timing = Random(seed), timing or Timing()
-        self.now = 0.0
-        self.loss, self.delay, self.doubles = 0.0, 0.002, 0.0
-        self.sides: dict[str, int] = {}
-        self.lag = 0.0
-        self.api = True
+    def __init__(
+        self,
+        *,
+        seed: int,
+        nodes: int = 3,
+        addresses: int = 4,
+        links: int = 1,
+        families: str = "4",
+        bare: int = 0,
+        spare: int = 0,
+    ) -> None:
+        super().__init__(Random(seed), tuple(IfName(f"eth{i}") for i in range(links)), families)
+        self.timing = Timing()
+        self.lag, self.api = 0.0, True
         self.scores = dict[NodeName, int]()
         self.moves = list[tuple[float, NodeName, Move]]()
         self.trace = list[str]()
         self.looks = list[Callable[[], None]]()
-        self._queue = list[tuple[float, int, Callable[[], None]]]()
-        self._count = 0
-        self.vips: list[IPAddress] = [IPv4Address("10.0.1.0") + i for i in range(addresses)]
-        self.hosts = {
-            NodeName(f"n{i}"): Host(NodeName(f"n{i}"), f"02:00:00:00:00:{i:02x}", IPv4Address("10.0.0.0") + i)
-            for i in range(1, nodes + 1)
-        }
-        self.truth = {vip: frozenset(self.hosts) for vip in self.vips}
-        for host in self.hosts.values():
-            host.view = dict(self.truth)
-            self.at(self.random.random() * 0.5, lambda h=host: self.start(h))  # type: ignore[misc]
+        self._queue, self._count = list[tuple[float, int, Callable[[], None]]](), count()
+        self.vips, self.leads = _addresses(addresses, families)
+        self.keys = [(ifname, vip) for ifname in self.links for vip in self.vips]
+        for i in range(1, nodes + spare + 1):
+            self.hosts[NodeName(f"n{i}")] = self.make_host(i, is_bare=i <= bare)
+        self.members = frozenset([*self.hosts][:nodes])
+        self.truth = dict.fromkeys(self.vips, self.members)
+        for name, host in self.hosts.items():
+            host.view, host.members, host.has_power = dict(self.truth), self.members, name in self.members
+            if host.has_power:
+                self.at(self.random.random() * 0.5, lambda h=host: self.start(h))  # type: ignore[misc]
 
     # -- time ----------------------------------------------------------------------------------------------------
 
     def at(self, pause: float, what: Callable[[], None]) -> None:
-        self._count += 1
-        heappush(self._queue, (self.now + pause, self._count, what))
+        heappush(self._queue, (self.now + pause, next(self._count), what))
 
     def run(self, seconds: float) -> None:
         end = self.now + seconds
@@ -98,31 +75,26 @@ class World:
 
     # -- what is true --------------------------------------------------------------------------------------------
 
-    def holders(self, vip: IPAddress) -> list[NodeName]:
+    def holders(self, vip: IPAddress, ifname: IfName = ETH0) -> list[NodeName]:
         """Kernels that answer for it on the link."""
-        return [h.name for h in self.hosts.values() if self.is_up(h) and self.has(h, vip) and h.has_carrier]
+        return [
+            h.name
+            for h in self.hosts.values()
+            if self.is_up(h) and self.has(h, (ifname, vip)) and h.nics[ifname].has_carrier
+        ]
 
     def last_behind(self, vip: IPAddress, holder: NodeName) -> NodeName:
         """The candidate that comes last behind `holder`."""
         return [node for node in elect(self.truth[vip], vip, scores=self.scores) if node != holder][-1]
 
-    def has(self, host: Host, vip: IPAddress) -> bool:
-        return host.addresses.get(vip, -1.0) > self.now
-
-    def is_up(self, host: Host) -> bool:
-        return host.has_power and host.stalled_until <= self.now
-
     def can_act(self, host: Host) -> bool:
         return self.is_up(host) and host.runs and not host.is_stopped
-
-    def can_hear(self, one: str, other: str) -> bool:
-        return self.sides.get(one, 0) == self.sides.get(other, 0)
 
     # -- faults --------------------------------------------------------------------------------------------------
 
     def start(self, host: Host) -> None:
         host.life += 1
-        host.runs, host.is_stopped, host.state, host.waiting = True, False, Ownership(), []
+        host.runs, host.is_stopped, host.state, host.waiting = True, False, own.Ownership(), []
         if host.has_power:
             self.look(host)
             self.judge(host)
@@ -150,12 +122,12 @@ class World:
     def stall(self, host: Host, seconds: float) -> None:
         """The whole machine pauses, its clock too as far as lifetimes go."""
         host.stalled_until = self.now + seconds
-        host.addresses = {a: end + seconds for a, end in host.addresses.items() if end > self.now}
+        host.addresses = {key: end + seconds for key, end in host.addresses.items() if end > self.now}
         self.at(seconds + 1e-6, lambda: self.wake(host))
         self._soon(host)
 
     def power(self, host: Host, *, on: bool) -> None:
-        if on and not host.has_power:
+        if on and not host.has_power and host.name in self.members:
             host.has_power, host.addresses = True, {}
             self.start(host)
         elif not on:
@@ -163,16 +135,23 @@ class World:
             self.kill(host)
             host.addresses = {}
 
-    def weather(self, *, loss: float = 0.0, doubles: float = 0.0, delay: float = 0.002) -> None:
-        self.loss, self.doubles, self.delay = loss, doubles, delay
+    def join(self, host: Host) -> None:
+        """A new node: its own agent knows of it at once, the others when they see its Node object and its report."""
+        if host.name in self.members:
+            return
+        self.members |= {host.name}
+        self.truth = {vip: nodes | {host.name} for vip, nodes in self.truth.items()}
+        host.view, host.members = dict(self.truth), self.members
+        self.power(host, on=True)
+        self.publish()
 
-    def carrier(self, host: Host, *, on: bool) -> None:
-        host.has_carrier = on
+    def carrier(self, host: Host, ifname: IfName, *, on: bool) -> None:
+        host.nics[ifname].has_carrier = on
         self._soon(host)
 
-    def delete(self, host: Host, vip: IPAddress) -> None:
+    def delete(self, host: Host, key: Key) -> None:
         """Somebody takes our address away."""
-        host.addresses.pop(vip, None)
+        host.addresses.pop(key, None)
         self._soon(host)
 
     def reach_api(self, *, is_there: bool) -> None:
@@ -180,7 +159,8 @@ class World:
         self.publish()
 
     def want(self, vip: IPAddress, nodes: frozenset[NodeName]) -> None:
-        self.truth[vip] = nodes
+        """For all addresses of its Service, as these have the same candidates."""
+        self.truth |= {one: nodes & self.members for one in self.vips if self.leads[one] == self.leads[vip]}
         self.publish()
 
     def publish(self) -> None:
@@ -190,7 +170,7 @@ class World:
 
     def see(self, host: Host) -> None:
         if self.api:
-            host.view = dict(self.truth)
+            host.view, host.members = dict(self.truth), self.members
             if self.can_act(host):
                 self.judge(host)
 
@@ -199,10 +179,13 @@ class World:
     def tell(self, host: Host, event: own.Event) -> None:
         due = own.next_due(host.state)
         host.state, outcome = own.step(host.state, event, self.now, self.timing)
+        if isinstance(event, May | Present):
+            host.interest = own.interest(host.state)
         for one in outcome:
             if isinstance(one, Move):
                 self.moves.append((self.now, host.name, one))
-                self.note(f"{host.name}: {one.address} {one.old or '-'} -> {one.new or '-'} {one.cause.value}")
+                old, new = one.old or "-", one.new or "-"
+                self.note(f"{host.name}: {one.ifname} {one.address} {old} -> {new} {one.cause.value}")
             else:
                 self._apply(host, one)
         if own.next_due(host.state) < due:
@@ -210,14 +193,32 @@ class World:
 
     def look(self, host: Host) -> None:
         """A pass reads the kernel."""
-        link = OwnLink(lladdr=host.lladdr, has_carrier=host.has_carrier, sources=(host.own,), gateways=(GATEWAY,))
-        keys = frozenset((ETH0, a) for a, end in host.addresses.items() if end > self.now)
-        self.tell(host, Present(keys=keys, links={ETH0: link}, at=self.now))
+        links = {
+            ifname: OwnLink(
+                lladdr=nic.lladdr,
+                has_carrier=nic.has_carrier,
+                sources=nic.addresses,
+                gateways=gateways(ifname, self.families),
+            )
+            for ifname, nic in host.nics.items()
+        }
+        keys = frozenset(key for key, end in host.addresses.items() if end > self.now)
+        self.tell(host, Present(keys=keys, links=links, at=self.now))
 
     def judge(self, host: Host) -> None:
-        mine = {a: nodes for a, nodes in host.view.items() if host.name in nodes and host.has_carrier}
-        orders = {(ETH0, a): elect(nodes, a, scores=self.scores) for a, nodes in mine.items()}
-        others = {h.lladdr: Neighbor(node=h.name, addresses=(h.own,)) for h in self.hosts.values() if h is not host}
+        lit = [ifname for ifname, nic in host.nics.items() if nic.has_carrier]
+        orders = {
+            (ifname, vip): elect(nodes, self.leads[vip], scores=self.scores)
+            for vip, nodes in host.view.items()
+            for ifname in lit
+            if host.name in nodes
+        }
+        others = {
+            nic.lladdr: Neighbor(node=other.name, addresses=nic.addresses)
+            for other in self.hosts.values()
+            for nic in other.nics.values()
+            if other is not host and other.name in host.members
+        }
         self.tell(host, May(node=host.name, candidacies=orders, neighbors=others))
 
     def wake(self, host: Host) -> None:
@@ -255,7 +256,7 @@ class World:
 
         self.at(0.005 + self.random.random() * 0.02, look)
 
-    # -- kernels and wire ----------------------------------------------------------------------------------------
+    # -- its kernel ----------------------------------------------------------------------------------------------
 
     def _apply(self, host: Host, action: Action) -> None:
         match action:
@@ -263,77 +264,33 @@ class World:
                 self._put(host, action)
             case RemoveAddresses():
                 for vip in action.addresses:
-                    host.addresses.pop(vip, None)
+                    host.addresses.pop((action.ifname, vip), None)
             case _:
-                self._transmit(host, action)
+                if asked := self.transmit(host, action):
+                    self.tell(host, asked)
 
     def _put(self, host: Host, action: PutAddresses) -> None:
         end = self.now + (action.valid_seconds or 10**9)
         for vip in action.addresses:
-            host.addresses[vip] = end
-            self.at(end - self.now + 1e-6, lambda v=vip: self._expire(host, v))  # type: ignore[misc]
+            key = (action.ifname, vip)
+            host.addresses[key] = end
+            self.at(end - self.now + 1e-6, lambda k=key: self._expire(host, k))  # type: ignore[misc]
         self.tell(host, Refreshed(at=self.now))
 
-    def _transmit(self, host: Host, action: Action) -> None:
-        match action:
-            case SendProbe():
-                for vip in action.addresses:
-                    self._to_all(host, lambda to, v=vip: self._asked(to, host, v))  # type: ignore[misc]
-                    if vip == GATEWAY and host.has_carrier:
-                        self._answer_as_router(host)
-            case SendAnnouncement():
-                for vip in action.addresses:
-                    self._to_all(host, lambda to, v=vip: self._receive(to, self._shown(host, v)))  # type: ignore[misc]
-            case SendRequest():
-                self._to_all(host, lambda to: self._receive(to, self._shown(host, action.address)))
-            case SendEcho():
-                for echo in action.echoes:
-                    self._to_all(host, lambda to, e=echo: self._echo(to, host, e.lladdr, e.sequence))  # type: ignore[misc]
-            case _:
-                raise AssertionError(action)
-
-    def _expire(self, host: Host, vip: IPAddress) -> None:
-        if vip in host.addresses and not self.has(host, vip):
-            del host.addresses[vip]
+    def _expire(self, host: Host, key: Key) -> None:
+        if key in host.addresses and not self.has(host, key):
+            del host.addresses[key]
             self._soon(host)
 
-    def _shown(self, host: Host, vip: IPAddress) -> Heard:
-        return Heard(ifname=ETH0, address=vip, lladdr=host.lladdr)
-
-    def _to_all(self, host: Host, what: Callable[[Host], None]) -> None:
-        for other in self.hosts.values():
-            if other is not host:
-                self._carry(host, other, lambda o=other: what(o))  # type: ignore[misc]
-
-    def _carry(self, sender: Host, receiver: Host, what: Callable[[], None]) -> None:
-        if not sender.has_carrier or not self.can_hear(sender.name, receiver.name):
-            return
-        for _ in range(2 if self.random.random() < self.doubles else 1):
-            if self.random.random() >= self.loss:
-                arrives = self.delay * (0.05 + self.random.random())
-                self.at(arrives, lambda: what() if self._takes(sender, receiver) else None)
-
-    def _takes(self, sender: Host, receiver: Host) -> bool:
-        return self.is_up(receiver) and receiver.has_carrier and self.can_hear(sender.name, receiver.name)
-
-    def _asked(self, host: Host, asker: Host, vip: IPAddress) -> None:
-        if self.has(host, vip) or vip == host.own:
-            self._carry(host, asker, lambda: self._receive(asker, self._shown(host, vip)))
-
-    def _echo(self, host: Host, asker: Host, lladdr: str, sequence: int) -> None:
-        if host.lladdr == lladdr:
-            told = HeardEcho(ifname=ETH0, address=host.own, lladdr=lladdr, sequence=sequence)
-            self._carry(host, asker, lambda: self._receive(asker, told))
-
-    def _answer_as_router(self, asker: Host) -> None:
-        told = Heard(ifname=ETH0, address=GATEWAY, lladdr=ROUTER)
-        if self.random.random() >= self.loss and self.can_hear("router", asker.name):
-            self.at(self.delay, lambda: self._receive(asker, told) if self.is_up(asker) else None)
-
-    def _receive(self, host: Host, told: WireEvent) -> None:
-        if isinstance(told, Heard):
-            told = Heard(ifname=told.ifname, address=told.address, lladdr=told.lladdr, at=self.now)
+    def hear(self, host: Host, told: own.Frames) -> None:
         if self.can_act(host):
-            self.tell(host, Frames(frames=(told,)))
+            self.tell(host, told)
         elif host.runs and self.is_up(host):
-            host.waiting.append(told)
+            host.waiting.extend(told.frames)
+
+
+def _addresses(number: int, families: str) -> tuple[list[IPAddress], dict[IPAddress, IPAddress]]:
+    """The addresses, and the first one of the Service of each."""
+    firsts: dict[str, IPAddress] = {"4": IPv4Address("10.0.1.0"), "6": IPv6Address("fd00::1:0")}
+    services = [[firsts[version] + i for version in families] for i in range(number)]
+    return [a for service in services for a in service], {a: service[0] for service in services for a in service}
