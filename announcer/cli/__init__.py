@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     allocator.set_defaults(action=run.allocator)
     show = commands.add_parser("status", help="per Service: addresses, mode, who answers, or why nobody does")
     show.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    _add_lease_name(show)
     show.set_defaults(action=status.status)
     for command in (agent, allocator, show):
         _add_store(command)
@@ -118,9 +119,13 @@ def _lease(text: str) -> LeaseTiming:
 
 
 def _add_lease(command: argparse.ArgumentParser) -> None:
-    namespace = os.environ.get("POD_NAMESPACE", "announcer-system")
-    command.add_argument("--lease-namespace", default=namespace, help="of the leader's Lease ($POD_NAMESPACE)")
-    command.add_argument("--lease-name", default="announcer-allocator", help="of the leader's Lease (%(default)s)")
+    _add_lease_name(command)
     command.add_argument(
         "--lease-seconds", type=_lease, default=LeaseTiming(), help="after which another replica leads (12)"
     )
+
+
+def _add_lease_name(command: argparse.ArgumentParser) -> None:
+    namespace = os.environ.get("POD_NAMESPACE", "announcer-system")
+    command.add_argument("--lease-namespace", default=namespace, help="of the leader's Lease ($POD_NAMESPACE)")
+    command.add_argument("--lease-name", default="announcer-allocator", help="of the leader's Lease (%(default)s)")

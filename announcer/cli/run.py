@@ -65,6 +65,7 @@ async def allocator(arguments: argparse.Namespace) -> int:
             identity=f"{os.environ.get('POD_NAME') or socket.gethostname()}-{secrets.token_hex(4)}",
             clock=lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
             timing=arguments.lease_seconds,
+            held=lambda: daemon.held(),
         )
         resources = read_by_allocator(has_mirrors=arguments.metallb_status)
         kinds = frozenset({"Service", *(resource.kind for resource in (*CONFIGURATION, *MIRRORS))})

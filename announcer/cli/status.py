@@ -8,19 +8,21 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 
 from announcer.cli import stores
 from announcer.core.allocate import Refusal, allocate
 from announcer.core.dialects import assemble, parse
-from announcer.core.model import NodeReport, Snapshot
+from announcer.core.model import HoldReport, NodeReport, Snapshot
 from announcer.core.report import Row, rows
 from announcer.store import StoreError
 from announcer.store.kubernetes import FOR_STATUS, KubernetesStore, Role
 from announcer.store.manifests import ManifestStore
 
+Hold = tuple[str, HoldReport]
+"""Who holds back, and what."""
 READ_TIMEOUT = 5.0
 CLUSTER_TIMEOUT = 30.0
 PATIENCE = 3.0
@@ -28,28 +30,32 @@ PATIENCE = 3.0
 
 
 async def status(arguments: argparse.Namespace) -> int:
-    snapshot = await _read(arguments)
+    snapshot, held = await _read(arguments)
     decisions = allocate(snapshot, classes=stores.classes(arguments))
     refusals = {key: f"{d.reason}: {d.message}" for key, d in decisions.items() if isinstance(d, Refusal)}
     found = rows(snapshot, refusals)
+    holds = [*held, *((f"node {report.node}", hold) for report in snapshot.reports for hold in report.holds)]
     if arguments.output == "json":
-        sys.stdout.write(json.dumps(_document(found, snapshot), indent=2) + "\n")
+        sys.stdout.write(json.dumps(_document(found, snapshot, holds), indent=2) + "\n")
     else:
-        sys.stdout.write(_table(found, snapshot))
+        sys.stdout.write(_holds(holds) + _table(found, snapshot))
     return 0
 
 
-async def _read(arguments: argparse.Namespace) -> Snapshot:
+async def _read(arguments: argparse.Namespace) -> tuple[Snapshot, list[Hold]]:
+    """The objects, and what the allocator that leads holds back; of a folder it never does."""
     async with AsyncExitStack() as stack:
         if arguments.manifests is None:
             opened = await stack.enter_async_context(stores.client(arguments))
-            return await _first(
-                stores.kubernetes(opened, FOR_STATUS, Role(component="announcer-status")), CLUSTER_TIMEOUT
-            )
+            store = stores.kubernetes(opened, FOR_STATUS, Role(component="announcer-status"))
+            snapshot = await _first(store, CLUSTER_TIMEOUT)
+            holder, text = await stores.held(opened, arguments)
+            since, _, message = text.partition(" ")
+            return snapshot, [(f"allocator {holder}", HoldReport(since=since, message=message))] if text else []
         if not arguments.manifests.is_dir():
             raise NotADirectoryError(f"{arguments.manifests} is not a folder of manifests")
         folder = ManifestStore(arguments.manifests, parse=parse, assemble=assemble, settle_seconds=0.0)
-        return await _first(folder, READ_TIMEOUT)
+        return await _first(folder, READ_TIMEOUT), []
 
 
 async def _first(store: ManifestStore | KubernetesStore, seconds: float) -> Snapshot:
@@ -79,7 +85,7 @@ async def _wait(store: ManifestStore | KubernetesStore, changed: asyncio.Event) 
     changed.clear()
 
 
-def _document(found: tuple[Row, ...], snapshot: Snapshot) -> dict[str, object]:
+def _document(found: tuple[Row, ...], snapshot: Snapshot, holds: Iterable[Hold]) -> dict[str, object]:
     problems = [
         {
             "object": str(p.ref),
@@ -93,7 +99,14 @@ def _document(found: tuple[Row, ...], snapshot: Snapshot) -> dict[str, object]:
         for p in snapshot.problems
     ]
     nodes = [{"node": n.node, "links": [x.ifname for x in n.links], "errors": n.errors} for n in snapshot.reports]
-    return {"services": [asdict(row) for row in found], "nodes": nodes, "problems": problems}
+    held = [{"who": who, "since": hold.since, "message": hold.message} for who, hold in holds]
+    return {"holds": held, "services": [asdict(row) for row in found], "nodes": nodes, "problems": problems}
+
+
+def _holds(holds: Sequence[Hold]) -> str:
+    """Before everything else: what follows is older than what the source says."""
+    told = "".join(f"  {who}: {hold}\n" for who, hold in holds)
+    return f"HELD BACK (`kill -HUP` of the process believes it at once)\n{told}\n" if told else ""
 
 
 def _table(found: tuple[Row, ...], snapshot: Snapshot) -> str:
@@ -108,7 +121,8 @@ def _table(found: tuple[Row, ...], snapshot: Snapshot) -> str:
     return text
 
 
-def _errors(reports: Iterable[NodeReport]) -> str:
-    """What nodes couldn't do, and objects that are older than what the API server says (a hold)."""
-    told = [f"  {report.node}: {error}\n" for report in reports for error in report.errors]
+def _errors(reports: Sequence[NodeReport]) -> str:
+    """What nodes couldn't do; holds stand at the top."""
+    held = {hold.message for report in reports for hold in report.holds}
+    told = [f"  {report.node}: {error}\n" for report in reports for error in report.errors if error not in held]
     return "\nNODES\n" + "".join(told) if told else ""

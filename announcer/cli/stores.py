@@ -11,7 +11,7 @@ from announcer.core.allocate import CLASSES
 from announcer.core.desired import announced
 from announcer.core.dialects import assemble, parse
 from announcer.core.model import Parsed
-from announcer.store.kubernetes import Client, KubernetesStore, Meaning, Resource, Role, read_by_agent
+from announcer.store.kubernetes import Client, KubernetesStore, Meaning, Resource, Role, read_by_agent, read_held
 from announcer.store.manifests import ManifestStore
 
 
@@ -48,6 +48,11 @@ def for_agent(opened: Client, node: str) -> KubernetesStore:
     return KubernetesStore(
         opened, read_by_agent(node), Meaning(parse=parse_links, assemble=assemble, announced=announced), role
     )
+
+
+async def held(opened: Client, arguments: argparse.Namespace) -> tuple[str, str]:
+    """Which allocator leads, and what it holds back."""
+    return await read_held(opened, arguments.lease_namespace, arguments.lease_name)
 
 
 def classes(arguments: argparse.Namespace) -> Set[str]:

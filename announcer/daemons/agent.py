@@ -35,7 +35,17 @@ from announcer.core.model import (
     WithdrawRoutes,
 )
 from announcer.core.plan import Pace, is_drastic, plan
-from announcer.core.report import Tally, Tell, doubtful_status, node_status, node_tell, tally, tell_nothing, with_holds
+from announcer.core.report import (
+    Tally,
+    Tell,
+    doubtful_status,
+    hold_report,
+    node_status,
+    node_tell,
+    tally,
+    tell_nothing,
+    with_holds,
+)
 from announcer.daemons.edges import Kernel, Sidecar, Store, Wire
 from announcer.daemons.loop import Loop, Rhythm
 from announcer.daemons.owner import Owner
@@ -143,13 +153,13 @@ class Agent:
         if self._doubt_began is None or self._is_trusted:
             return []
         text = "over half of this node's addresses would go; they stay as they are until a second look agrees"
-        return [_hold(self._doubt_began, text)]
+        return [hold_report(self._doubt_began, text)]
 
     def holds(self) -> list[HoldReport]:
         """What isn't believed now, the store's doubts among it."""
         health = self.store.health()
         if health.is_held and health.held_since is not None:
-            return [*self.doubts(), _hold(health.held_since, f"store: {health.message}")]
+            return [*self.doubts(), hold_report(health.held_since, f"store: {health.message}")]
         return self.doubts()
 
     def release(self) -> None:
@@ -237,10 +247,6 @@ class Agent:
 
     def _no_pass(self, error: Exception) -> None:
         log.warning("no pass: what it needs could not be read", extra=fields(error=error))
-
-
-def _hold(since: datetime, message: str) -> HoldReport:
-    return HoldReport(since=since.isoformat(timespec="seconds").replace("+00:00", "Z"), message=message)
 
 
 def _brief(action: Action) -> str:

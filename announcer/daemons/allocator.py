@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from announcer.core.allocate import CLASSES, Assignment, Decision, allocate
 from announcer.core.model import ObjectRef, Problem, ServiceKey, Snapshot, Unknown
-from announcer.core.report import MIRRORS_MOST, Writing, mirrors, pool_tally, surplus, writings
+from announcer.core.report import MIRRORS_MOST, Writing, hold_report, mirrors, pool_tally, surplus, writings
 from announcer.daemons.edges import Leadership, Store
 from announcer.daemons.loop import Loop, Rhythm
 from announcer.log import fields
@@ -83,6 +83,14 @@ class Allocator:
     async def farewell(self) -> None:
         """Nothing of ours is under way any more (`close` of the store); others need not wait for our lease to end."""
         await self.leadership.release()
+
+    def held(self) -> str:
+        """Since when and why the store's lists aren't believed, for its Lease; empty where they are."""
+        health = self.store.health()
+        if not health.is_held or health.held_since is None:
+            return ""
+        hold = hold_report(health.held_since, health.message)
+        return f"{hold.since} {hold.message}"
 
     async def one_pass(self) -> float | None:
         if not self.leadership.is_leader():

@@ -8,6 +8,7 @@ from announcer.core.report.cluster import pool_counts as pool_counts
 from announcer.core.report.cluster import service_status as service_status
 from announcer.core.report.cluster import writings as writings
 from announcer.core.report.holds import doubtful_status as doubtful_status
+from announcer.core.report.holds import hold_report as hold_report
 from announcer.core.report.holds import with_holds as with_holds
 from announcer.core.report.mirrors import MIRRORS_MOST as MIRRORS_MOST
 from announcer.core.report.mirrors import mirrors as mirrors

@@ -1,10 +1,15 @@
 """What is held back, as a node's report says it: beside its addresses, or instead of them."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from announcer.core.model import HoldReport, LinkReport
 from announcer.core.report.node import Status, link_status
+
+
+def hold_report(since: datetime, message: str) -> HoldReport:
+    return HoldReport(since=since.isoformat(timespec="seconds").replace("+00:00", "Z"), message=message)
 
 
 def with_holds(status: Status, holds: Sequence[HoldReport]) -> Status:

@@ -4,6 +4,7 @@ from announcer.store.kubernetes.client import ApiError as ApiError
 from announcer.store.kubernetes.client import Client as Client
 from announcer.store.kubernetes.lease import Lease as Lease
 from announcer.store.kubernetes.lease import LeaseTiming as LeaseTiming
+from announcer.store.kubernetes.lease import read_held as read_held
 from announcer.store.kubernetes.resources import CONFIGURATION as CONFIGURATION
 from announcer.store.kubernetes.resources import FOR_STATUS as FOR_STATUS
 from announcer.store.kubernetes.resources import MIRRORS as MIRRORS

@@ -42,6 +42,8 @@ from announcer.store.kubernetes.writing import WRITE_SECONDS
 
 log = logging.getLogger(__name__)
 CONFLICT = 409
+HELD = "announcer.io/held"
+"""Annotation of the Lease: since when (RFC 3339), a space, and why its holder doesn't believe what the server lists."""
 NEVER = (-math.inf, -math.inf)
 SPREAD = 1.1
 RELEASE_TRIES = 3
@@ -88,7 +90,10 @@ class Lease:
         clock: Callable[[], float],
         steady: Callable[[], float] = time.monotonic,
         timing: LeaseTiming = LeaseTiming(),
+        held: Callable[[], str] = str,
     ) -> None:
+        """`held` is what the annotation HELD says at the next renewal, empty for none."""
+        self._held = held
         self._client, self._identity, self._timing = client, identity, timing
         self._clocks = (clock, steady)
         self._namespace, self._name = namespace, name
@@ -195,13 +200,19 @@ class Lease:
         return data
 
     async def _create(self) -> None:
-        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self._name}}
+        metadata = self._metadata({"name": self._name}, self._held())
+        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
         await self._request("POST", self._collection, {**body, "spec": self._spec(None, self._identity, None)})
 
     async def _put(self, found: Mapping[str, Any], *, holder: str, seconds: float) -> None:
         """Replace what was read; the resourceVersion in it makes this a compare-and-swap."""
-        body = {**found, "spec": self._spec(found.get("spec") or {}, holder, seconds)}
+        metadata = self._metadata(found["metadata"], self._held() if holder else "")
+        body = {**found, "metadata": metadata, "spec": self._spec(found.get("spec") or {}, holder, seconds)}
         await self._request("PUT", f"{self._collection}/{self._name}", body)
+
+    def _metadata(self, old: Mapping[str, Any], held: str) -> dict[str, Any]:
+        others = {name: value for name, value in (old.get("annotations") or {}).items() if name != HELD}
+        return {**old, "annotations": {**others, **({HELD: held} if held else {})}}
 
     def _spec(self, old: Mapping[str, Any] | None, holder: str, seconds: float | None) -> dict[str, Any]:
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -232,6 +243,30 @@ class Lease:
         if self._error != str(error):
             log.warning("lease not renewed", extra=fields(lease=self._name, leads=self.is_leader(), error=error))
         self._error = str(error)
+
+
+async def read_held(client: Client, namespace: str, name: str) -> tuple[str, str]:
+    """Who leads by a Lease, and its annotation HELD; both empty where it can't be read: nobody has to be allowed to."""
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
+    try:
+        data = await client.request("GET", path, timeout_seconds=LeaseTiming().request_seconds)
+        found = msgspec.json.decode(data, type=_Held)
+    except (ApiError, msgspec.DecodeError):
+        return "", ""
+    return found.spec.holder, (found.metadata.annotations or {}).get(HELD, "")
+
+
+class _HeldMetadata(msgspec.Struct):
+    annotations: dict[str, str] | None = None
+
+
+class _HeldSpec(msgspec.Struct, rename={"holder": "holderIdentity"}):
+    holder: str = ""
+
+
+class _Held(msgspec.Struct):
+    metadata: _HeldMetadata
+    spec: _HeldSpec
 
 
 def _holder(found: Mapping[str, Any]) -> str:

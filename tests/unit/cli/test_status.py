@@ -1,7 +1,7 @@
 """`announcer status` on a folder: the table, the JSON, and what is said where there is nothing to say."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -76,6 +76,13 @@ def test_folder_without_objects_is_an_error(
 # -- a cluster -------------------------------------------------------------------------------------------------------
 
 
+def allocator_holds(text: str) -> Callable[..., Awaitable[tuple[str, str]]]:
+    async def held(*_: object) -> tuple[str, str]:
+        return "allocator-1", text
+
+    return held
+
+
 def cluster(monkeypatch: pytest.MonkeyPatch, *objects: Raw) -> FakeStore:
     """What `--kubeconfig` leads to."""
 
@@ -86,6 +93,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, *objects: Raw) -> FakeStore:
     found = FakeStore(*objects)
     monkeypatch.setattr(stores, "client", nobody)
     monkeypatch.setattr(stores, "kubernetes", lambda *_: found)
+    monkeypatch.setattr(stores, "held", allocator_holds(""))
     monkeypatch.setattr("announcer.cli.status.PATIENCE", 0.05)
     return found
 
@@ -123,3 +131,32 @@ def test_class_that_is_ours_decides_what_is_refused(
     cluster(monkeypatch, node("n1"), group(), service(pool="none", loadBalancerClass="mine"))
     assert "NoAddress" in run(capsys, "--kubeconfig", "k")[1]
     assert "asks for pool 'none'" in run(capsys, "--kubeconfig", "k", "--load-balancer-class", "mine")[1]
+
+
+# -- what is held back -------------------------------------------------------------------------------------------------
+
+
+def doubtful(name: str) -> Raw:
+    status = {"errors": ["too few"], "holds": [{"since": "2026-01-02T03:04:05Z", "message": "too few"}]}
+    return raw("announcer.io/v1alpha1", "NodeAnnouncement", name, status=status)
+
+
+def test_folder_shows_who_holds_back_before_everything_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = folder(tmp_path, node("n1"), group(), WEB, doubtful("n1"))
+    text = run(capsys, "--manifests", made)[1]
+    assert text.splitlines()[0].startswith("HELD BACK")
+    assert text.splitlines()[1] == "  node n1: since 2026-01-02T03:04:05Z: too few"
+    assert text.count("too few") == 1
+    assert json.loads(run(capsys, "--manifests", made, "-o", "json")[1])["holds"] == [
+        {"who": "node n1", "since": "2026-01-02T03:04:05Z", "message": "too few"}
+    ]
+
+
+def test_cluster_shows_what_the_allocator_holds_back(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster(monkeypatch, node("n1"), group(), WEB, advertised("n1"))
+    assert "HELD BACK" not in run(capsys, "--kubeconfig", "k")[1]
+    monkeypatch.setattr(stores, "held", allocator_holds("2026-01-02T03:04:05Z the API server lists too few of Service"))
+    text = run(capsys, "--kubeconfig", "k")[1]
+    assert "  allocator allocator-1: since 2026-01-02T03:04:05Z: the API server lists too few of Service\n" in text

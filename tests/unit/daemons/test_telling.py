@@ -86,6 +86,9 @@ def test_allocator_tells_pools_and_services_while_it_leads() -> None:
         assert state.is_leader
         assert state.services == {"assigned": 1, "refused": 1}
         assert state.pools["web", "ipv4", "assigned"] == 1
+        assert allocator.held() == ""
+        store.is_held = True
+        assert allocator.held() == "2026-01-02T03:04:05Z held"
         allocator.leadership = Follower()
         assert telling.cluster_state(allocator).pools == {}
         assert telling.allocator_unready(allocator) == ()

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from announcer.store.kubernetes import ApiError, Client, Lease, LeaseTiming
+from announcer.store.kubernetes import ApiError, Client, Lease, LeaseTiming, read_held
 from tests.waiting import until
 
 TIMING = LeaseTiming()
@@ -50,13 +50,14 @@ class World:
             raise ApiError("another version", status=409)
         if method != "GET":
             self.version += 1
-            self.found = {**body, "metadata": {"name": "leader", "resourceVersion": str(self.version)}}
+            metadata = {**body["metadata"], "resourceVersion": str(self.version)}
+            self.found = {**body, "metadata": metadata}
         return json.dumps(self.found).encode()
 
-    def lease(self, identity: str = "us") -> Lease:
+    def lease(self, identity: str = "us", **more: Any) -> Lease:
         client = cast("Client", self)  # it asks for nothing but `request`
         clocks: dict[str, Any] = {"clock": lambda: self.boottime, "steady": lambda: self.steady}
-        return Lease(client, namespace="n", name="leader", identity=identity, timing=TIMING, **clocks)
+        return Lease(client, namespace="n", name="leader", identity=identity, timing=TIMING, **clocks, **more)
 
 
 def look(lease: Lease) -> bool:
@@ -143,7 +144,8 @@ def test_leading_that_begins_anew_within_one_round_is_told() -> None:
     world = World()
     world.write("")
     quick = LeaseTiming(retry_seconds=0.01)
-    client, clocks = cast("Client", world), {"clock": lambda: world.boottime, "steady": lambda: world.steady}
+    client = cast("Client", world)
+    clocks: dict[str, Any] = {"clock": lambda: world.boottime, "steady": lambda: world.steady}
     lease = Lease(client, namespace="n", name="leader", identity="us", timing=quick, **clocks)
     told: list[int] = []
 
@@ -276,3 +278,39 @@ def test_default_timing_replaces_a_leader_within_15_seconds() -> None:
     late = 1.1 * TIMING.retry_seconds  # after the last renewal, until we see it
     assert late + TIMING.duration_seconds + 0.5 < 15.0
     assert LeaseTiming.of(12.0) == TIMING
+
+
+def test_what_the_leader_holds_back_stands_in_its_lease() -> None:
+    world, said = World(), [""]
+    world.write("")
+    lease = world.lease(held=lambda: said[0])
+    client = cast("Client", world)
+
+    def annotations() -> Any:
+        assert world.found is not None
+        return world.found["metadata"]["annotations"]
+
+    assert look(lease)
+    assert world.found is not None
+    world.found["metadata"]["annotations"] = {"somebody": "else's"}
+    said[0] = "2026-01-02T03:04:05Z too few"
+    world.pass_by(1)
+    assert look(lease)
+    assert annotations() == {"somebody": "else's", "announcer.io/held": said[0]}
+    assert asyncio.run(read_held(client, "n", "leader")) == ("us", said[0])
+    asyncio.run(lease.release())
+    assert annotations() == {"somebody": "else's"}
+
+
+def test_lease_that_is_made_says_what_is_held_back_at_once() -> None:
+    world = World()
+    lease = world.lease(held=lambda: "2026-01-02T03:04:05Z too few")
+    look(lease)
+    world.pass_by(2 * TIMING.retry_seconds)
+    assert look(lease)
+    assert asyncio.run(read_held(cast("Client", world), "n", "leader"))[1] == "2026-01-02T03:04:05Z too few"
+
+
+def test_lease_that_cannot_be_read_holds_nothing_back() -> None:
+    world = World(failing=True)
+    assert asyncio.run(read_held(cast("Client", world), "n", "leader")) == ("", "")
