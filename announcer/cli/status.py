@@ -16,7 +16,7 @@ from announcer.cli import stores
 from announcer.core.allocate import Refusal, allocate
 from announcer.core.dialects import assemble, parse
 from announcer.core.model import HoldReport, NodeReport, Snapshot
-from announcer.core.report import Row, rows
+from announcer.core.report import LastMove, Row, rows
 from announcer.store import StoreError
 from announcer.store.kubernetes import FOR_STATUS, KubernetesStore, Role
 from announcer.store.manifests import ManifestStore
@@ -25,6 +25,7 @@ Hold = tuple[str, HoldReport]
 """Who holds back, and what."""
 READ_TIMEOUT = 5.0
 CLUSTER_TIMEOUT = 30.0
+MOVES_SHOWN = 10
 PATIENCE = 3.0
 """Ten thousand Services take seconds to list, and an API server far away longer."""
 
@@ -115,10 +116,23 @@ def _table(found: tuple[Row, ...], snapshot: Snapshot) -> str:
     lines = [head, *(tuple(cell or "-" for cell in line) for line in cells)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     text = "".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines)
-    text += _errors(snapshot.reports)
+    text += _moves(found) + _errors(snapshot.reports)
     if snapshot.problems:
         text += "\nPROBLEMS\n" + "".join(f"  {p}\n      at {p.ref.source}  [{p.reason}]\n" for p in snapshot.problems)
     return text
+
+
+def _moves(found: Iterable[Row]) -> str:
+    """The newest moves from one node to another, or to none; what nobody had before is no news."""
+    moved = [(row, row.last_move) for row in found if row.last_move is not None and row.last_move.old]
+    newest = sorted(moved, key=lambda pair: (pair[1].time, pair[0].service, pair[0].address))[-MOVES_SHOWN:]
+    return "\nMOVES\n" + "".join(_move(row, move) for row, move in newest) if newest else ""
+
+
+def _move(row: Row, move: LastMove) -> str:
+    silence = f", no answer for {move.silent_seconds:g} s" if move.silent_seconds else ""
+    where = f"{row.service} {row.address} {move.link}: {move.old} -> {move.new or 'nobody'}"
+    return f"  {move.time} {where}, {move.reason}{silence}\n"
 
 
 def _errors(reports: Sequence[NodeReport]) -> str:

@@ -37,7 +37,9 @@ def kubernetes(opened: Client, resources: Iterable[Resource], role: Role) -> Kub
 
 
 def for_agent(opened: Client, node: str) -> KubernetesStore:
-    """Of all reports an agent asks for the links alone; its own is kept as it is, to be compared with the next one."""
+    """Of all reports an agent asks for the links, of its own also for what moved before it started; that one is kept as
+    it is, to be compared with the next one.
+    """
 
     def parse_links(raw: Mapping[str, Any], source: str) -> Parsed:
         if raw["kind"] == "NodeAnnouncement" and isinstance(raw.get("status"), Mapping):

@@ -20,6 +20,7 @@ from announcer.core.model import (
     AddVirtualLink,
     AdvertiseRoutes,
     HoldReport,
+    MoveReport,
     NodeName,
     ObjectRef,
     ObservedKernel,
@@ -42,6 +43,7 @@ from announcer.core.report import (
     hold_report,
     node_status,
     node_tell,
+    remember,
     tally,
     tell_nothing,
     with_holds,
@@ -79,6 +81,7 @@ class Agent:
     """Why Actions of a kind failed in the last pass, and how often below."""
     failures: Counter[str] = field(default_factory=Counter)
     report_failures: int = 0
+    _moves: tuple[MoveReport, ...] | None = None
     doubt_seconds: float = 30.0
     """For how long a first look that would take over half of what this node has down is not believed."""
     _is_synced: bool = False
@@ -111,7 +114,7 @@ class Agent:
             log.debug("nothing is changed, nothing is reported: what this node should have is not known")
             return None
         if not self._is_trusted and (pause := await self._doubt(wanted, kernel)) is not None:
-            await self._report_doubt(kernel)
+            await self._report_doubt(kernel, snapshot)
             return pause
         self._judge(wanted)
         todo = await asyncio.to_thread(plan, wanted, kernel, self.sidecar.observed(), self.clock(), self.pace)
@@ -230,13 +233,15 @@ class Agent:
         errors = [f"{name}: {error}" for name, error in self.failed.items()]
         links = describe_links(kernel)
         observed = self.sidecar.observed()
-        status = await asyncio.to_thread(node_status, links, wanted, self.owner.state, observed, errors)
+        moves = self._moves = remember(self._history(snapshot), self.owner.take_moves(), wanted.placements)
+        status = await asyncio.to_thread(node_status, links, wanted, self.owner.state, observed, errors, moves)
         self.tally = await asyncio.to_thread(tally, status)
         await self._write(with_holds(status, self.holds()), node_tell(self.node, status, snapshot.pools))
 
-    async def _report_doubt(self, kernel: ObservedKernel) -> None:
+    async def _report_doubt(self, kernel: ObservedKernel, snapshot: Snapshot) -> None:
+        self._moves = self._history(snapshot)
         for hold in self.doubts():
-            await self._write(doubtful_status(describe_links(kernel), hold), tell_nothing)
+            await self._write(doubtful_status(describe_links(kernel), hold, self._moves), tell_nothing)
 
     async def _write(self, status: Mapping[str, object], tell: Tell) -> None:
         try:
@@ -244,6 +249,12 @@ class Agent:
         except StoreError as error:
             self.report_failures += 1
             log.warning("status not written", extra=fields(error=error))
+
+    def _history(self, snapshot: Snapshot) -> tuple[MoveReport, ...]:
+        """What the report says of earlier moves, also those of an agent before this one."""
+        if self._moves is not None:
+            return self._moves
+        return next((report.moves for report in snapshot.reports if report.node == self.node), ())
 
     def _no_pass(self, error: Exception) -> None:
         log.warning("no pass: what it needs could not be read", extra=fields(error=error))

@@ -12,6 +12,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import assert_never
 
 from announcer.core import own
@@ -24,6 +25,7 @@ from announcer.core.model import (
     SendRequest,
     WireEvent,
 )
+from announcer.core.report import TimedMove
 from announcer.daemons.backlog import Backlog, Change
 from announcer.daemons.edges import Kernel, Wire
 from announcer.kernel import KernelError
@@ -33,7 +35,8 @@ from announcer.wire import WireError
 log = logging.getLogger(__name__)
 QUESTIONS_MOST = 1024
 LONGEST_SLEEP = 1.0
-MOVES_KEPT = 100
+MOVES_KEPT = 10_000
+"""Until the next report takes them; of more, the oldest are only in the log."""
 
 
 Question = SendProbe | SendEcho
@@ -43,7 +46,7 @@ Question = SendProbe | SendEcho
 class Owner:
     """`on_change` is called when an address begins or ceases to be held, or another holder is heard.
 
-    `moves` are the last ones, oldest first; `changes` counts them all by cause, for
+    `moves` are those that no report has taken yet, oldest first; `changes` counts them all by cause, for
     announcer_ownership_changes_total{reason}.
     """
 
@@ -53,7 +56,8 @@ class Owner:
     timing: own.Timing
     on_change: Callable[[], None]
     state: own.Ownership = own.Ownership()
-    moves: deque[own.Move] = field(default_factory=lambda: deque(maxlen=MOVES_KEPT))
+    wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+    moves: deque[TimedMove] = field(default_factory=lambda: deque(maxlen=MOVES_KEPT))
     changes: Counter[own.Cause] = field(default_factory=Counter)
     _changes: Backlog = field(default_factory=Backlog)
     _has_changes: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,10 +68,12 @@ class Owner:
     def tell(self, event: own.Event) -> None:
         before, now = self.state, self.clock()
         self.state, outcome = own.step(before, event, now, self.timing)
+        time: datetime | None = None
         for one in outcome:
             match one:
                 case own.Move():
-                    self._record(one)
+                    time = time or self.wall()  # one for all that a step moves
+                    self._record(one, time)
                 case SendEcho():  # before probes that may wait: a node's life depends on it
                     self._questions.appendleft((one, now))
                     self._has_questions.set()
@@ -88,6 +94,12 @@ class Owner:
 
     def heard(self, batch: Iterable[WireEvent]) -> None:
         self.tell(own.Frames(frames=tuple(batch)))
+
+    def take_moves(self) -> tuple[TimedMove, ...]:
+        """What moved since the last call, oldest first."""
+        taken = tuple(self.moves)
+        self.moves.clear()
+        return taken
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -165,8 +177,8 @@ class Owner:
             return False
         return True
 
-    def _record(self, move: own.Move) -> None:
-        self.moves.append(move)
+    def _record(self, move: own.Move, now: datetime) -> None:
+        self.moves.append(TimedMove(move=move, time=now))
         self.changes[move.cause] += 1
         shown = fields(
             address=move.address,

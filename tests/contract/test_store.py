@@ -316,6 +316,22 @@ def test_report_of_a_node_is_made_where_there_is_none(source: Open, tmp_path: Pa
     run(source, tmp_path, test)
 
 
+def test_moves_of_a_node_are_read_back_and_written_once(source: Open, tmp_path: Path) -> None:
+    async def test(home: Home) -> None:
+        names = ["test/web 10.111.111.100"]
+        move = {"time": "2026-11-25T12:00:00Z", "link": "eth0", "from": "n2", "to": "n1", "reason": "node-dead"}
+        status = {"moves": [move | {"silentSeconds": 0.263, "count": 1, "services": names}]}
+        await home.store.write_status(REPORT, status)
+        await until(lambda: any(report.moves for report in home.snapshot.reports), what="the report")
+        (found,) = home.snapshot.reports[0].moves
+        assert (found.old, found.new, found.silent_seconds, found.services) == ("n2", "n1", 0.263, tuple(names))
+        written = home.source.writes()
+        await home.store.write_status(REPORT, status)
+        await stays(lambda: home.source.writes() == written, seconds=0.2, what="a single write")
+
+    run(source, tmp_path, test)
+
+
 def test_source_that_goes_leaves_everything_and_comes_back(source: Open, tmp_path: Path) -> None:
     async def test(home: Home) -> None:
         before = home.snapshot

@@ -17,6 +17,7 @@ from announcer.core.model import (
     IPFamilyPolicy,
     LinkReport,
     ModelObject,
+    MoveReport,
     Namespace,
     Node,
     NodeName,
@@ -129,6 +130,7 @@ def read_node_announcement(top: Fields, ref: ObjectRef, _created: str) -> NodeRe
         addresses=tuple(one for item in status.mappings("addresses") for one in _addresses(item)),
         errors=status.texts("errors"),
         holds=tuple(HoldReport(since=i.text("since"), message=i.text("message")) for i in status.mappings("holds")),
+        moves=tuple(_move(item) for item in status.mappings("moves")),
     )
 
 
@@ -147,6 +149,20 @@ def _addresses(item: Fields) -> Iterator[AddressReport]:
             prefix=f"{address}/{128 if ':' in address else 32}" if prefix == "host" else prefix,
             peers=peers,
         )
+
+
+def _move(item: Fields) -> MoveReport:
+    silent = item.get("silentSeconds")
+    return MoveReport(
+        time=item.text("time"),
+        link=IfName(item.text("link")),
+        old=item.text("from"),
+        new=item.text("to"),
+        reason=item.text("reason"),
+        silent_seconds=float(silent) if isinstance(silent, int | float) else 0.0,
+        count=item.number("count", 1, low=1, high=2**31 - 1),
+        services=item.texts("services"),
+    )
 
 
 def _link(item: Fields) -> LinkReport:

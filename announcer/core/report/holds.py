@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from announcer.core.model import HoldReport, LinkReport
+from announcer.core.model import HoldReport, LinkReport, MoveReport
+from announcer.core.report.moves import moves_status
 from announcer.core.report.node import Status, link_status
 
 
@@ -19,6 +20,7 @@ def with_holds(status: Status, holds: Sequence[HoldReport]) -> Status:
     return {**status, "errors": sorted([*errors, *(hold.message for hold in holds)]), "holds": shown}
 
 
-def doubtful_status(links: Iterable[LinkReport], hold: HoldReport) -> Status:
-    """Of a node that doesn't believe its first look: its links, which it knows, and nothing about any address."""
-    return with_holds({"links": [link_status(link) for link in links], "errors": []}, [hold])
+def doubtful_status(links: Iterable[LinkReport], hold: HoldReport, moves: Iterable[MoveReport] = ()) -> Status:
+    """Of a node that doesn't believe its first look: its links and earlier moves, and nothing about any address now."""
+    known: Status = {"links": [link_status(link) for link in links], "errors": [], "moves": moves_status(moves)}
+    return with_holds(known, [hold])

@@ -4,35 +4,20 @@ Addresses that fare alike stand together, `services` naming each as `namespace/n
 of them still fits into an object of the API server (1.5 MB).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
-from typing import Any
 
 from announcer.core.desired import Desired, Mode, Placement
-from announcer.core.model import (
-    Homes,
-    IPNetwork,
-    LinkReport,
-    NodeName,
-    ObjectRef,
-    ObservedBgp,
-    Pool,
-    Reason,
-    Unknown,
-)
+from announcer.core.model import IPNetwork, LinkReport, MoveReport, ObservedBgp, Reason, Unknown
 from announcer.core.own import Entry, Ownership, Phase
-from announcer.core.report.notes import Note, Tell
+from announcer.core.report.changes import DONE
+from announcer.core.report.moves import moves_status
 
 Status = dict[str, object]
 HOST = "host"
 """For `prefix`: each address has a route of its own."""
 SERVICES_MOST_BYTES = 1_000_000
 """Of all `services` together: etcd takes no request over 1.5 MB."""
-NOTES_MOST = 20
-"""Of one change; the rest is summed up."""
-DONE = frozenset({Reason.HOLDING, Reason.ADVERTISED})
-PENDING = frozenset({Reason.CLAIMING, Reason.ROUTE_PENDING, Reason.PEER_NOT_ESTABLISHED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -53,8 +38,9 @@ def node_status(
     ownership: Ownership,
     bgp: ObservedBgp | Unknown,
     errors: Sequence[str] = (),
+    moves: Sequence[MoveReport] = (),
 ) -> Status:
-    """The node's links, what it does about each address, its sessions, what failed; sorted throughout."""
+    """The node's links, what it does about each address, its sessions, what failed, sorted; and what moved."""
     peers = () if isinstance(bgp, Unknown) else bgp.peers
     together, left_out = _together(_placement(p, desired, ownership, bgp) for p in desired.placements)
     if left_out:
@@ -68,6 +54,7 @@ def node_status(
         ],
         "isSidecarKnown": not isinstance(bgp, Unknown),
         "errors": sorted(errors),
+        "moves": moves_status(moves),
     }
 
 
@@ -81,72 +68,6 @@ def link_status(link: LinkReport) -> Status:
         "hasCarrier": link.has_carrier,
         "addresses": [str(a) for a in link.addresses],
     }
-
-
-def node_tell(node: NodeName, status: Status, pools: Sequence[Pool]) -> Tell:
-    """What becomes of addresses here now, and didn't before."""
-
-    def tell(before: Mapping[str, Any]) -> list[Note]:
-        homes = Homes(pools)
-        old, new = dict(_fates(before)), dict(_fates(status))
-        changes = [
-            note
-            for who in sorted(old.keys() | new.keys())
-            if old.get(who) != new.get(who) and (note := _change(node, who, old.get(who), new.get(who), homes))
-        ]
-        if len(changes) > NOTES_MOST:
-            rest = f"{len(changes) - NOTES_MOST} more addresses; NodeAnnouncement {node} has them all"
-            ref = ObjectRef(kind="Node", name=node)
-            changes = [*changes[:NOTES_MOST], Note(ref=ref, reason="AnnouncementsChanged", message=rest)]
-        return changes
-
-    return tell
-
-
-def _fates(status: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str, str, str]]]:
-    """`namespace/name address` → reason, mode, link, message."""
-    for group in status.get("addresses") or ():
-        reason, mode, link, message = (str(group.get(name) or "") for name in ("reason", "mode", "link", "message"))
-        for who in group.get("services") or ():
-            yield who, (reason, mode, link, message)
-
-
-def _change(
-    node: NodeName,
-    who: str,
-    old: tuple[str, str, str, str] | None,
-    new: tuple[str, str, str, str] | None,
-    homes: Homes,
-) -> Note | None:
-    service, _, address = who.partition(" ")
-    namespace, _, name = service.partition("/")
-    ref = ObjectRef(kind="Service", namespace=namespace, name=name)
-    was, reason = old[0] if old else "", new[0] if new else ""
-    is_metallb = bool(address) and _is_metallb(address, homes)
-    if new and reason in DONE:
-        return _begun(ref, node, address, new, is_metallb=is_metallb)
-    if new and reason == Reason.FOREIGN_HOST:
-        failed = "announceFailed" if is_metallb else "AnnouncementFailed"
-        return Note(ref=ref, reason=failed, message=f"Node {node}: {address}: {new[3]}", is_warning=True)
-    if was in DONE and reason not in PENDING:
-        why = f": {reason}" if reason else ""
-        return Note(ref=ref, reason="Withdrawn", message=f"Node {node} doesn't announce {address} any more{why}")
-    return None
-
-
-def _begun(ref: ObjectRef, node: NodeName, address: str, fate: tuple[str, str, str, str], *, is_metallb: bool) -> Note:
-    _, mode, link, _ = fate
-    is_local = mode == Mode.LOCAL.value
-    if is_metallb:  # in MetalLB's own words, which tools look for
-        protocol = "layer2" if is_local else "bgp"
-        return Note(ref=ref, reason="nodeAssigned", message=f'announcing from node "{node}" with protocol "{protocol}"')
-    text = f"Node {node} announcing {address} on interface {link}"
-    return Note(ref=ref, reason="AnnouncingLocal" if is_local else "AnnouncingNonLocal", message=text)
-
-
-def _is_metallb(address: str, homes: Homes) -> bool:
-    home = homes.of(ip_address(address))
-    return home is not None and home[0].ref.kind == "IPAddressPool"
 
 
 def _together(found: Iterable[tuple[Fate, str]]) -> tuple[list[Status], int]:

@@ -9,8 +9,8 @@ the memory, so a restart repeats nothing, and a write that was replaced by a lat
 | | refused, or for another reason | AllocationFailed | AllocationFailed |
 | | no LoadBalancer any more | AddressReleased | ClearAssignment |
 | | a part of it has no effect | ConfigurationWarning | ConfigurationWarning |
-| | a node begins to announce it | AnnouncingLocal, AnnouncingNonLocal | nodeAssigned |
-| | a node doesn't any more | Withdrawn | Withdrawn |
+| | a node begins to announce it, and why it moved | AnnouncingLocal, AnnouncingNonLocal | nodeAssigned |
+| | a node doesn't any more, and why | Withdrawn | Withdrawn |
 | | a foreign host answers | AnnouncementFailed | announceFailed |
 | pool, peer, ... | wrong | ParseFailed (ServiceGroup), ConfigError (LBNodeAgent) | the Reason |
 | | right again; a new ServiceGroup | Parsed (ServiceGroup) | Accepted |

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from announcer.core.model import Reason
+from announcer.core.report.changes import DONE
 from announcer.core.report.cluster import Writing
-from announcer.core.report.node import DONE
 
 UNPROVEN: Final = frozenset({Reason.CLAIMING, Reason.ROUTE_PENDING, ""})
 """What is under way. Every other Reason but those of DONE explains."""

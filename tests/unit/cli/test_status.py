@@ -58,6 +58,34 @@ def test_json_has_services_and_problems(tmp_path: Path, capsys: pytest.CaptureFi
     assert found["problems"][0]["reason"] == "UnsupportedKind"
 
 
+def test_last_move_of_an_address_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    who = ["test/web 10.113.113.100"]
+    fate = {"services": who, "mode": "local", "link": "eth0", "reason": "Holding"}
+    first = {"time": "2026-11-25T11:00:00Z", "link": "eth0", "from": "", "to": "n1", "reason": "unheld"}
+    move = first | {"time": "2026-11-25T12:00:00Z", "from": "n2", "reason": "node-dead", "silentSeconds": 0.263}
+    status = {"addresses": [fate], "moves": [one | {"services": who} for one in (first, move)]}
+    report = raw("announcer.io/v1alpha1", "NodeAnnouncement", "n1", status=status)
+    made = folder(tmp_path, node("n1"), group(), WEB, report)
+    line = "2026-11-25T12:00:00Z test/web 10.113.113.100 eth0: n2 -> n1, node-dead, no answer for 0.263 s"
+    assert f"\nMOVES\n  {line}\n" in run(capsys, "--manifests", made)[1]
+    (row,) = json.loads(run(capsys, "--manifests", made, "-o", "json")[1])["services"]
+    assert row["last_move"] == {
+        "time": "2026-11-25T12:00:00Z",
+        "link": "eth0",
+        "old": "n2",
+        "new": "n1",
+        "reason": "node-dead",
+        "silent_seconds": 0.263,
+    }
+
+
+def test_address_that_nobody_had_before_is_no_news(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = {"time": "2026-11-25T11:00:00Z", "link": "eth0", "from": "", "to": "n1", "reason": "unheld"}
+    status = {"moves": [first | {"services": ["test/web 10.113.113.100"]}]}
+    report = raw("announcer.io/v1alpha1", "NodeAnnouncement", "n1", status=status)
+    assert "MOVES" not in run(capsys, "--manifests", folder(tmp_path, node("n1"), group(), WEB, report))[1]
+
+
 def test_folder_that_is_not_there_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, text = run(capsys, "--manifests", tmp_path / "nowhere")
     assert code == 1

@@ -10,7 +10,7 @@ from announcer.core.desired import Desired, Mode, Placement
 from announcer.core.model import MANAGED_BY, MANAGER, UNKNOWN, IfName, NodeName, ObjectRef, Reason, ServiceKey, Snapshot
 from announcer.core.own import Ownership
 from announcer.core.report import Note, mirrors, node_status, node_tell, rows, surplus, writings
-from announcer.core.report import node as node_report
+from announcer.core.report import changes as node_changes
 from tests.builders import Raw, agent, group, ip, metallb, node, peer, pool, raw, service, snapshot
 
 VIP = "10.113.113.100"
@@ -136,7 +136,7 @@ def test_node_speaks_metallb_s_words_for_its_pools() -> None:
 def test_thousands_of_changes_are_a_few_events_and_a_sum() -> None:
     after = placed(*((f"test/s{n} {VIP}", "virtual", "Advertised") for n in range(1000)))
     found = changes({}, after)
-    assert len(found) == node_report.NOTES_MOST + 1
+    assert len(found) == node_changes.NOTES_MOST + 1
     assert (found[-1].ref.kind, found[-1].message[:3]) == ("Node", "980")
     assert changes(after, after) == []
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from announcer.core.model import (
     Route,
     ServiceKey,
 )
-from announcer.core.own import Entry, Ownership, Phase
-from announcer.core.report import mirrors, node_status, writings
+from announcer.core.own import Cause, Entry, Move, Ownership, Phase
+from announcer.core.report import TimedMove, mirrors, node_status, remember, writings
 from tests.builders import Raw, group, group_v2, ip, kernel, metallb, net, peer, pool, raw, service, snapshot
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -77,7 +78,9 @@ def node() -> dict[str, object]:
     }
     routes = {NET: AdvertisedRoute(route=Route(prefix=NET), since=0.0)}
     bgp = ObservedBgp(peers=(ObservedPeer(peer_address=TOR, is_established=True, routes=routes),))
-    return node_status(describe_links(kernel()), wanted, Ownership(entries=entries), bgp, ["PutRoute: no"])
+    taken = Move(ifname=eth0, address=held, old="n2", new="n1", cause=Cause.NODE_DEAD, silent_seconds=0.263)
+    moves = remember((), [TimedMove(move=taken, time=datetime(2026, 11, 25, 12, 0, tzinfo=UTC))], wanted.placements)
+    return node_status(describe_links(kernel()), wanted, Ownership(entries=entries), bgp, ["PutRoute: no"], moves)
 
 
 @pytest.mark.parametrize(("name", "made"), [("status-cluster", cluster), ("status-node", node)])

@@ -25,7 +25,7 @@ from announcer.core.plan import Pace
 from announcer.daemons.agent import Agent
 from announcer.daemons.loop import Rhythm
 from announcer.daemons.owner import Owner
-from tests.builders import Raw, endpoints, group, ip, kernel, net, node, peer, service
+from tests.builders import Raw, endpoints, group, ip, kernel, net, node, peer, raw, service
 from tests.fakes.exabgp import FakeSidecar
 from tests.fakes.kernel import FakeKernel
 from tests.fakes.store import FakeStore
@@ -82,6 +82,9 @@ class Rig:
     def report(self) -> dict[str, str]:
         status = self.store.statuses.get(("NodeAnnouncement", "", "n1"), {})
         return {who.split()[1]: one["reason"] for one in status.get("addresses", []) for who in one["services"]}
+
+    def moves(self) -> list[dict[str, Any]]:
+        return list(self.store.statuses.get(("NodeAnnouncement", "", "n1"), {}).get("moves", ()))
 
     async def passes(self, count: int) -> None:
         """Wake the agent, and wait until it has looked at the kernel again, `count` times."""
@@ -251,6 +254,73 @@ def test_agent_tells_what_it_begins_to_announce_once() -> None:
                 ("web", "AnnouncingNonLocal"),
             }
             assert len(found.store.notes) == 2
+
+    run(test)
+
+
+def many(count: int) -> list[Raw]:
+    names = [f"s{n}" for n in range(count)]
+    return [
+        one
+        for n, name in enumerate(names)
+        for one in (service(name, addresses=[f"10.111.111.{100 + n}"]), endpoints(name))
+    ]
+
+
+def test_agent_reports_what_moved_once_and_tells_each_once() -> None:
+    async def test() -> None:
+        home = group("local", "10.111.111.100-10.111.111.110", "10.111.111.0/24")
+        async with rig(node("n1"), home, *many(10)) as found:
+            await until(lambda: sum(move["count"] for move in found.moves()) == 10)
+            assert {(m["link"], m["from"], m["to"], m["reason"]) for m in found.moves()} == {
+                ("eth0", "", "n1", "unheld")
+            }
+            assert min(w for m in found.moves() for w in m["services"]) == "test/s0 10.111.111.100"
+            await found.passes(3)
+            writes = found.store.writes
+            await found.passes(3)
+            assert found.store.writes == writes
+            assert sorted(n.ref.name for n in found.store.notes) == [f"s{n}" for n in range(10)]
+
+    run(test)
+
+
+def test_agent_keeps_what_the_agent_before_it_reported() -> None:
+    async def test() -> None:
+        move = {"time": "2026-11-25T12:00:00Z", "link": "eth0", "from": "n2", "to": "n1", "reason": "node-dead"}
+        before = move | {"silentSeconds": 0.3, "count": 1, "services": ["test/here 10.111.111.100"]}
+        report = raw("announcer.io/v1alpha1", "NodeAnnouncement", "n1", status={"moves": [before]})
+        async with rig(*CLUSTER, report) as found:
+            await found.settled()
+            assert [m["reason"] for m in found.moves()] == ["node-dead", "unheld"]
+            assert found.moves()[0] == before
+            assert [n.message for n in found.store.notes if "node-dead" in n.message] == []
+
+    run(test)
+
+
+def test_agent_in_doubt_keeps_what_the_agent_before_it_reported() -> None:
+    async def test() -> None:
+        move = {"time": "2026-11-25T12:00:00Z", "link": "eth0", "from": "n2", "to": "n1", "reason": "node-dead"}
+        before = move | {"silentSeconds": 0.3, "count": 1, "services": ["test/here 10.111.111.100"]}
+        report = raw("announcer.io/v1alpha1", "NodeAnnouncement", "n1", status={"moves": [before]})
+        async with rig(node("n1"), report, addresses=earlier()) as found:
+            await until(lambda: found.moves() == [before])
+
+    run(test)
+
+
+def test_moves_that_could_not_be_written_are_told_when_they_can() -> None:
+    async def test() -> None:
+        async with rig() as found:
+            found.store.is_writable = False
+            await until(lambda: found.on("eth0") == {LOCAL})
+            await found.passes(3)
+            assert found.store.notes == []
+            found.store.is_writable = True
+            await found.settled()
+            assert [m["reason"] for m in found.moves()] == ["unheld"]
+            assert sorted(n.reason for n in found.store.notes) == ["AnnouncingLocal", "AnnouncingNonLocal"]
 
     run(test)
 

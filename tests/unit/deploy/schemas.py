@@ -8,7 +8,7 @@ import yaml
 from lab.topology import REPOSITORY
 
 Schema = dict[str, Any]
-TYPES: Final = {dict: "object", list: "array", str: "string", int: "integer", bool: "boolean"}
+TYPES: Final = {dict: "object", list: "array", str: "string", int: "integer", float: "number", bool: "boolean"}
 CRDS = REPOSITORY / "deploy" / "crds"
 
 

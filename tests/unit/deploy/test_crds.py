@@ -15,7 +15,16 @@ import pytest
 from announcer.core import dialects
 from announcer.core.desired import Desired, Mode, Placement
 from announcer.core.dialects import metallb, purelb
-from announcer.core.model import HoldReport, IfName, LinkReport, ObservedBgp, ObservedPeer, Reason, ServiceKey
+from announcer.core.model import (
+    HoldReport,
+    IfName,
+    LinkReport,
+    MoveReport,
+    ObservedBgp,
+    ObservedPeer,
+    Reason,
+    ServiceKey,
+)
 from announcer.core.own import Ownership
 from announcer.core.report import node_status, object_status, with_holds
 from announcer.core.report.cluster import pool_counts
@@ -172,7 +181,8 @@ def test_schema_of_node_announcement_has_what_agents_write() -> None:
     link = LinkReport(ifname=IfName("eth0"), lladdr="02::1", subnets=(net("10.0.0.0/8"),), default_for=frozenset({4}))
     place = Placement(service=ServiceKey("test/web"), address=ip("10.0.0.1"), mode=Mode.LOCAL, ifname=IfName("eth0"))
     bgp = ObservedBgp(peers=(ObservedPeer(peer_address=ip("10.0.0.2"), is_established=True),))
-    written = node_status([link], Desired(placements=(place,)), Ownership(), bgp, ["something"])
+    move = MoveReport(time="2026-11-25T12:00:00Z", link=IfName("eth0"), old="n2", new="n1", reason="node-dead")
+    written = node_status([link], Desired(placements=(place,)), Ownership(), bgp, ["something"], [move])
     written = with_holds(written, [HoldReport(since="2026-01-02T03:04:05Z", message="too few")])
     assert all(written[name] for name in status["properties"])
     assert strange_to(written, status) == []

@@ -9,7 +9,11 @@ from announcer.store.kubernetes.resources import Decoder, read_by_agent
 from tests.builders import Raw, raw
 
 (REPORTS,) = (resource for resource in read_by_agent("n1") if resource.kind == "NodeAnnouncement")
-STATUS = {"links": [{"ifname": "eth0", "subnets": ["10.1.1.0/24"]}], "addresses": [{"services": ["a/b 10.1.1.1"]}]}
+STATUS = {
+    "links": [{"ifname": "eth0", "subnets": ["10.1.1.0/24"]}],
+    "addresses": [{"services": ["a/b 10.1.1.1"]}],
+    "moves": [],
+}
 
 
 def decoded(one: Raw) -> Raw:
