@@ -233,8 +233,9 @@ class Agent:
         errors = [f"{name}: {error}" for name, error in self.failed.items()]
         links = describe_links(kernel)
         observed = self.sidecar.observed()
-        moves = self._moves = remember(self._history(snapshot), self.owner.take_moves(), wanted.placements)
-        status = await asyncio.to_thread(node_status, links, wanted, self.owner.state, observed, errors, moves)
+        ownership, moves = self.owner.state, self.owner.take_moves()  # of one moment
+        self._moves = await asyncio.to_thread(remember, self._history(snapshot), moves, wanted.placements)
+        status = await asyncio.to_thread(node_status, links, wanted, ownership, observed, errors, self._moves)
         self.tally = await asyncio.to_thread(tally, status)
         await self._write(with_holds(status, self.holds()), node_tell(self.node, status, snapshot.pools))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from announcer.core.desired import Placement
-from announcer.core.model import IPAddress, MoveReport
+from announcer.core.model import MoveReport
 from announcer.core.own import Move
 
 MOVES_MOST = 20
@@ -29,23 +29,52 @@ class TimedMove:
 def remember(
     history: Sequence[MoveReport], moves: Sequence[TimedMove], placements: Iterable[Placement]
 ) -> tuple[MoveReport, ...]:
-    """The history with what moved since, oldest first."""
+    """The history with what moved since, oldest first.
+
+    An address that moves to and fro in one second has an entry each time.
+    """
     if not moves:
         return tuple(history)
-    whose: dict[IPAddress, list[str]] = {timed.move.address: [] for timed in moves}
+    whose: dict[str, list[str]] = {str(timed.move.address): [] for timed in moves}
     for placement in placements:
-        if placement.address in whose:
-            whose[placement.address].append(f"{placement.service} {placement.address}")
-    found = list(history)
+        address = str(placement.address)
+        if address in whose:
+            whose[address].append(f"{placement.service} {address}")
+    book = _Book(history)
     for timed in moves:
-        names = tuple(dict.fromkeys(whose[timed.move.address])) or (str(timed.move.address),)
+        address = str(timed.move.address)
+        book.add(timed, address, tuple(dict.fromkeys(whose[address])) or (address,))
+    return tuple(book.entries[-MOVES_MOST:])
+
+
+class _Book:
+    """`places` are of the last entry of each kind, `latest` of the last one that names an address."""
+
+    def __init__(self, history: Iterable[MoveReport]) -> None:
+        self.entries: list[MoveReport] = []
+        self.places: dict[tuple[str, ...], int] = {}
+        self.latest: dict[str, int] = {}
+        for entry in history:
+            self._append(entry)
+            self.latest.update((who.rpartition(" ")[2], len(self.entries) - 1) for who in entry.services)
+
+    def add(self, timed: TimedMove, address: str, names: tuple[str, ...]) -> None:
         told = _report(timed, names)
-        place = _place(found, told)
-        if place < len(found):
-            found[place] = _joined(found[place], told)
+        place = self.places.get(_kind(told))
+        if place is None or self.latest.get(address, -1) >= place:
+            place = self._append(told)
         else:
-            found.append(told)
-    return tuple(found[-MOVES_MOST:])
+            self.entries[place] = _joined(self.entries[place], told)
+        self.latest[address] = place
+
+    def _append(self, entry: MoveReport) -> int:
+        self.entries.append(entry)
+        self.places[_kind(entry)] = len(self.entries) - 1
+        return len(self.entries) - 1
+
+
+def _kind(one: MoveReport) -> tuple[str, ...]:
+    return one.time, one.link, one.old, one.new, one.reason
 
 
 def moves_status(history: Iterable[MoveReport]) -> list[dict[str, object]]:
@@ -75,25 +104,6 @@ def _report(timed: TimedMove, names: tuple[str, ...]) -> MoveReport:
         silent_seconds=move.silent_seconds,
         services=names[:NAMES_MOST],
     )
-
-
-def _place(found: Sequence[MoveReport], told: MoveReport) -> int:
-    """Of the entry of the same second that is alike; the end where there is none, or where the address has moved
-    elsewhere meanwhile.
-    """
-    names = frozenset(told.services)
-    for place in range(len(found) - 1, -1, -1):
-        if found[place].time != told.time:
-            break
-        if not names.isdisjoint(found[place].services):
-            break
-        if _is_alike(found[place], told):
-            return place
-    return len(found)
-
-
-def _is_alike(one: MoveReport, other: MoveReport) -> bool:
-    return all(getattr(one, name) == getattr(other, name) for name in ("link", "old", "new", "reason"))
 
 
 def _joined(one: MoveReport, other: MoveReport) -> MoveReport:
