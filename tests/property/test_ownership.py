@@ -58,6 +58,7 @@ def settle(world: World, faults: list[tuple[float, str, int]]) -> None:
 
 @half
 @given(seed=SEED, nodes=st.integers(2, 5), shape=SHAPES, faults=BLOWS)
+@example(seed=2893225751, nodes=4, shape={"families": "6"}, faults=[(1.0, "term", 17), (0.4, "drain", 9)])
 def test_every_address_ends_with_one_holder_and_two_never_last(
     seed: int, nodes: int, shape: Shape, faults: list[tuple[float, str, int]]
 ) -> None:

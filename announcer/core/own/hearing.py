@@ -60,6 +60,8 @@ def _hear_holder(work: Work, key: Key, entry: Entry, heard: Heard) -> None:
                 work.give_up(key, entry, heard.lladdr, Cause.PLANNED)
         case Phase.SUCCEEDING if entry.cause is Cause.PLANNED and heard.lladdr == entry.holder:
             pass  # the one that is to be succeeded
+        case Phase.WATCHING if _is_left_over(work, entry, heard.lladdr):
+            pass
         case Phase.WATCHING if entry.holder == heard.lladdr and entry.silent:
             due = work.next_look(key, entry)
             work.set(key, replace(entry, heard=work.now, silent=0, asking=-inf, due=due))
@@ -72,6 +74,15 @@ def _hear_holder(work: Work, key: Key, entry: Entry, heard: Heard) -> None:
             pass
         case _:
             assert_never(entry.phase)
+
+
+def _is_left_over(work: Work, entry: Entry, lladdr: str) -> bool:
+    """A node that is no candidate any more and has lost its agent answers until its fence falls. It is not the holder
+    where a candidate has answered as well.
+    """
+    node, holder = work.node_of(lladdr), work.node_of(entry.holder)
+    has_holder = holder in entry.order and work.now - entry.heard < work.timing.interval
+    return has_holder and node is not None and node not in entry.order
 
 
 def _settle(work: Work, key: Key, entry: Entry, lladdr: str) -> None:

@@ -41,6 +41,7 @@ from tests.unit.core.owning import (
     PUT,
     REMOVE,
     REQUEST,
+    THIRD,
     TIMING,
     VIP,
     Node,
@@ -280,6 +281,16 @@ def test_probe_of_somebody_else_s_address_or_while_nothing_is_asked_is_ignored()
     node = Node().holding()
     probes = tuple(HeardProbe(ifname=ETH0, address=a, lladdr=OTHER) for a in (VIP, VIP + 1))
     assert node.tell(Frames(frames=probes)) == ()
+
+
+def test_answer_that_a_drained_node_without_an_agent_still_gives_is_not_the_holder_s() -> None:
+    node = Node()
+    node.may((N3, N1))
+    node.hear(THIRD)
+    node.hear(OTHER)
+    assert node.state.entries[KEY].holder == THIRD
+    node.run(3)
+    assert node.moves == []
 
 
 def test_gateways_are_asked_from_the_address() -> None:
