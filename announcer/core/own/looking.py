@@ -5,7 +5,7 @@ from dataclasses import replace
 from math import inf
 
 from announcer.core.model import IfName
-from announcer.core.own.values import Cause, Entry, Key, OwnLink, Phase, Present
+from announcer.core.own.values import Entry, Key, OwnLink, Phase, Present
 from announcer.core.own.work import DARK, Work
 
 STALE_READING = 0.5
@@ -23,8 +23,7 @@ def look(work: Work, present: Present) -> None:
         entry = work.entries.get(key)
         if entry is None:
             if is_first or present.at > work.removed + STALE_READING:
-                due = work.now + work.timing.watch
-                work.set(key, Entry(phase=Phase.HOLDING, due=due, since=work.now, announced=9))
+                work.set(key, _adopted(work, key))
         elif entry.phase in OTHERS and present.at > entry.since + STALE_READING:
             work.removes.append(key)
     for key, entry in list(work.entries.items()):
@@ -43,13 +42,17 @@ def _look_at_links(work: Work, links: Mapping[IfName, OwnLink]) -> None:
             _light(work, ifname)
 
 
+def _adopted(work: Work, key: Key) -> Entry:
+    timing, now = work.timing, work.now
+    if work.links.get(key[0], DARK).has_carrier:
+        return Entry(phase=Phase.HOLDING, due=now + timing.watch, since=now, announced=9)
+    return Entry(phase=Phase.DARK, due=now + 2 * timing.interval, since=now)
+
+
 def _put_back(work: Work, key: Key, entry: Entry) -> None:
-    """Somebody deleted it. What went while the fence wasn't refreshed may be another's by now."""
-    if key[0] in work.links and work.has_fence():
-        work.set(key, replace(entry, announced=0, due=work.now + work.timing.announce[0], last_announced=work.now))
-        work.puts.append(key)
-    else:
-        work.give_up(key, entry, "", Cause.FENCE_FELL)
+    """Somebody deleted it. What went with the fence is not held any more by the time this is asked, see `step`."""
+    work.set(key, replace(entry, announced=0, due=work.now + work.timing.announce[0], last_announced=work.now))
+    work.puts.append(key)
 
 
 def _darken(work: Work, ifname: IfName) -> None:

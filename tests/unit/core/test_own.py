@@ -8,6 +8,7 @@ import pytest
 
 from announcer.core import own
 from announcer.core.model import (
+    Heard,
     HeardProbe,
     NodeName,
     SendRequest,
@@ -314,5 +315,40 @@ def test_farewell_widens_the_fence_of_what_is_held() -> None:
 
 def test_node_whose_object_is_gone_is_no_foreign_host() -> None:
     node = Node().watching()
-    node.tell(May(node=N1, candidacies={KEY: (N1,)}, neighbors={}))
+    node.tell(May(node=N1, candidacies={KEY: (N1,)}, neighbors={THIRD: Neighbor(node=N3)}))
     assert node.moves[-1].cause is Cause.PLANNED
+
+
+def test_restarted_agent_gives_up_what_it_finds_on_a_link_without_carrier() -> None:
+    node = Node(held=frozenset({KEY}), link=replace(LINK, has_carrier=False))
+    node.may()
+    assert [a for _, a in node.run(1)] == [REMOVE]
+    assert node.phase is Phase.WAITING
+
+
+def test_holder_announces_something_twice_a_second() -> None:
+    node = Node().holding()
+    node.run(10)
+    assert 8 <= len(when(node.run(5), ANNOUNCE)) <= 10
+
+
+def test_farewell_widens_nothing_once_the_fence_may_have_fallen() -> None:
+    node = Node().holding()
+    assert farewell(node.state, node.now + TIMING.fence, TIMING) == ()
+
+
+def test_flood_of_conflicts_is_answered_once_an_interval() -> None:
+    larger = next(m for m in MACS if own.rank(m, VIP) > own.rank(OWN, VIP))
+    node = Node().holding()
+    node.run(0.31)
+    assert [node.hear(larger) for _ in range(50)].count((ANNOUNCE, REQUEST)) == 1
+
+
+def test_frame_from_before_a_claim_is_no_conflict() -> None:
+    smaller = next(m for m in MACS if own.rank(m, VIP) < own.rank(OWN, VIP))
+    node = Node().holding()
+    since = node.state.entries[KEY].since
+    for _ in range(2):
+        old = Heard(ifname=ETH0, address=VIP, lladdr=smaller, at=since - 0.01)
+        assert node.tell(Frames(frames=(old,))) == ()
+    assert node.phase is Phase.HOLDING

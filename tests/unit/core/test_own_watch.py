@@ -261,3 +261,87 @@ def test_addresses_of_a_dead_node_are_put_and_announced_in_portions() -> None:
     kinds = [type(a) for _, a in node.did if isinstance(a, PutAddresses | SendAnnouncement)]
     assert kinds[:4] == [PutAddresses, SendAnnouncement, PutAddresses, SendAnnouncement]
     assert len(node.moves) == 100
+
+
+def test_last_question_that_was_not_sent_counts_for_nothing() -> None:
+    node = Node().watching()
+    node.run(1.02)
+    node.alive = set()
+    while node.state.verdict == inf:
+        node.is_jammed = {w.silent for w in node.state.watches.values()} == {1}  # so the third doesn't leave
+        node.run(max(0.0, next_due(node.state) - node.now))
+    node.run(0.09)
+    assert node.phase is Phase.WATCHING
+
+
+def test_dead_node_that_is_seen_again_at_once_meets_what_was_taken_from_it() -> None:
+    node = Node().watching()
+    node.run(1.02)
+    node.alive = set()
+    node.run(0.6)
+    assert node.phase is Phase.HOLDING
+    node.alive = {OTHER}
+    assert {PROBE, ANNOUNCE} <= {a for _, a in node.run(0.1)}
+
+
+def test_node_that_revives_before_it_is_succeeded_may_die_again() -> None:
+    node = Node().watching((N2, N3, N1))
+    node.run(1.02)
+    node.alive = {THIRD}
+    while node.state.entries[KEY].phase is not Phase.SUCCEEDING:
+        node.run(0.01)
+    node.alive = {OTHER, THIRD}
+    node.run(0.09)
+    assert node.phase is Phase.WATCHING
+    node.run(1)
+    node.alive = {THIRD}
+    node.run(0.5)
+    assert [move.cause for move in node.moves] == [Cause.NODE_DEAD]
+
+
+def two_keys(order: tuple[NodeName, ...]) -> Node:
+    """KEY is held by OTHER, with this order of candidates; another address by THIRD, with this node first behind."""
+    node = Node()
+    other = (ETH0, VIP + 1)
+    node.tell(May(node=N1, candidacies={KEY: order, other: (N3, N1)}, neighbors=NEIGHBORS))
+    node.hear(OTHER)
+    node.tell(Frames(frames=(Heard(ifname=ETH0, address=other[1], lladdr=THIRD),)))
+    node.run(1.02)
+    return node
+
+
+def test_unanswered_probes_say_nothing_where_nobody_answers_at_all() -> None:
+    node = two_keys((N2, N3, NodeName("n4"), N1))
+    node.alive = set()
+    node.run(60)
+    assert [(move.address, move.cause) for move in node.moves] == [(VIP + 1, Cause.NODE_DEAD)]
+
+
+def test_unanswered_probes_say_nothing_while_the_node_itself_is_silent() -> None:
+    node = two_keys((N2, N1))
+    while node.state.entries[KEY].silent < TIMING.probes:
+        node.run(0.1)
+    node.run(node.state.entries[KEY].due - node.now - 0.15)
+    node.alive = {THIRD}
+    node.run(0.6)
+    assert [move.cause for move in node.moves if move.address == VIP] == [Cause.NODE_DEAD]
+
+
+def test_dead_node_has_no_place_in_the_order() -> None:
+    node = two_keys((N2, N3, N1))
+    node.alive = {OTHER}
+    node.run(1.02)
+    node.alive = set()
+    assert when(node.run(0.36), PUT) != []
+
+
+def test_second_gives_the_first_time_for_all_that_a_dead_node_held() -> None:
+    node = Node()
+    keys = [(ETH0, VIP + i) for i in range(1000)]
+    node.tell(May(node=N1, candidacies=dict.fromkeys(keys, (N2, N3, N1)), neighbors=NEIGHBORS))
+    node.tell(Frames(frames=tuple(Heard(ifname=ETH0, address=a, lladdr=OTHER) for _, a in keys)))
+    node.run(1.02)
+    node.alive = {THIRD}
+    while node.state.entries[KEY].phase is not Phase.SUCCEEDING:
+        node.run(0.01)
+    assert node.state.entries[KEY].due - node.state.entries[KEY].since == pytest.approx(0.4)

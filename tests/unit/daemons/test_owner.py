@@ -13,8 +13,10 @@ from announcer.core.model import (
     NodeName,
     PutAddresses,
     SendAnnouncement,
+    SendEcho,
     SendProbe,
     SendRequest,
+    WireAction,
 )
 from announcer.daemons.owner import Owner
 from tests.builders import ip, kernel
@@ -27,7 +29,7 @@ KEY = (ETH0, VIP)
 N1, N2 = NodeName("n1"), NodeName("n2")
 OTHER = "02:00:00:00:00:03"
 OWN = own.OwnLink(lladdr="02:00:00:00:00:02", sources=(ip("10.111.111.2"),))
-NEIGHBORS = {OTHER: own.Neighbor(node=N2)}
+NEIGHBORS = {OTHER: own.Neighbor(node=N2, addresses=(ip("10.111.111.3"),))}
 TIMING = own.Timing(interval=0.01, watch=0.05, unsent=0.05)
 EXPIRED = 100.0
 
@@ -135,19 +137,51 @@ def test_holder_is_not_succeeded_for_questions_that_could_not_be_sent() -> None:
     run(test)
 
 
+class SlowWire(FakeWire):
+    """Its first announcement takes longer than a fence lives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stand_still: Callable[[], None] = lambda: None
+
+    async def apply(self, action: WireAction) -> None:
+        await super().apply(action)
+        if isinstance(action, SendAnnouncement):
+            self.stand_still()
+
+
 def test_nothing_is_put_or_announced_once_the_fence_could_have_fallen() -> None:
     async def test() -> None:
-        rig = Rig()
-        rig.watch()
-        rig.owner.tell(own.May(node=N1, candidacies={KEY: (N1,)}, neighbors=NEIGHBORS))
-        assert rig.phase is own.Phase.HOLDING
-        rig.ahead = EXPIRED  # the agent stands still before it could do what was decided
+        wire = SlowWire()
+        rig = Rig(wire=wire)
+        wire.stand_still = lambda: setattr(rig, "ahead", EXPIRED)
+        many = [(ETH0, VIP + i) for i in range(100)]
+        rig.owner.tell(own.May(node=N1, candidacies=dict.fromkeys(many, (N1, N2)), neighbors=NEIGHBORS))
+        rig.owner.heard([Heard(ifname=i, address=a, lladdr=OTHER) for i, a in many])
+        rig.owner.tell(own.May(node=N1, candidacies=dict.fromkeys(many, (N1,)), neighbors=NEIGHBORS))
         task = asyncio.ensure_future(rig.owner.run())
-        await until(lambda: rig.phase is not own.Phase.HOLDING)
         await until(lambda: rig.sent(SendProbe) > 0)
         task.cancel()
         await asyncio.wait({task})
-        assert (rig.sent(SendAnnouncement), rig.sent(SendRequest)) == (0, 0)
-        assert not any(isinstance(action, PutAddresses) for action in rig.kernel.applied)
+        assert (rig.sent(SendAnnouncement), rig.sent(SendRequest)) == (1, 0)
+        assert sum(isinstance(action, PutAddresses) for action in rig.kernel.applied) == 1
+
+    run(test)
+
+
+def test_node_is_asked_before_addresses_that_wait() -> None:
+    async def test() -> None:
+        rig = Rig()
+        rig.watch()
+        while sum(isinstance(action, SendProbe) for action, _ in rig.owner._questions) < 3:
+            rig.ahead += TIMING.interval
+            rig.owner.tell(own.Tick())
+        task = asyncio.ensure_future(rig.owner.run())
+        await until(lambda: rig.sent(SendProbe) >= 3)
+        task.cancel()
+        await asyncio.wait({task})
+        kinds = [type(action) for action in rig.wire.sent]
+        assert SendEcho in kinds
+        assert SendEcho not in kinds[kinds.index(SendProbe) : kinds.index(SendProbe) + 3]
 
     run(test)
