@@ -64,6 +64,7 @@ def promises(lab: Lab, manifest_set: str) -> tuple[Promise, ...]:
     every_node = f"{CONNECTIONS} connections from ann-host reach all three nodes"
     local = (
         Promise(text="every process of the lab runs", look=processes_run),
+        Promise(text="every agent says that it is ready", look=agents_are_ready),
         Promise(text=f"subnet-1: curl {VIP_1} from ann-host", look=lambda lab: curl(lab, VIP_1)),
         Promise(text="subnet-1: exactly one MAC answers ARP", look=lambda lab: one_answers_arp(lab, "eth0", VIP_1)),
         Promise(text=f"subnet-2: curl {VIP_2} from ann-host", look=lambda lab: curl(lab, VIP_2)),
@@ -135,6 +136,19 @@ def processes_run(lab: Lab) -> Seen:
     ]
     text = f"down or just started: {', '.join(down)}" if down else f"{len(names)} processes"
     return Seen(ok=not down, text=_shorten(text))
+
+
+def agents_are_ready(lab: Lab) -> Seen:
+    """What /readyz says on each node."""
+    said = {node.name: ask(lab, node.short, processes.AGENT_PORT, "/readyz").strip() for node in NODES}
+    waiting = [f"{name}: {text.partition(chr(10))[0]}" for name, text in said.items() if text != "ready"]
+    return Seen(ok=not waiting, text=_shorten("; ".join(waiting) if waiting else f"{len(said)} agents are ready"))
+
+
+def ask(lab: Lab, host: str, port: int, path: str) -> str:
+    """What a process of the lab answers in its own namespace, also where that is an error."""
+    argv = ["curl", "-sS", "--noproxy", "*", "--max-time", "3", f"http://127.0.0.1:{port}{path}"]
+    return run(inside(lab.namespace(host), argv))
 
 
 def curl(lab: Lab, address: IPv4Address | IPv6Address) -> Seen:

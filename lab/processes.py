@@ -23,8 +23,10 @@ from lab.topology import CONTROL_PLANE, NODES, REPOSITORY, Lab
 
 MARK: Final = "ANNOUNCER_LAB_PROCESS"
 SUPERVISOR: Final = "supervisor"
-ALLOCATORS: Final = ("allocator-1", "allocator-2")
-"""In a cluster there are two, of which one leads."""
+AGENT_PORT, ALLOCATOR_PORT = 9720, 9721
+"""Of metrics, by default."""
+ALLOCATORS: Final = {"allocator-1": ALLOCATOR_PORT, "allocator-2": ALLOCATOR_PORT + 1}
+"""In a cluster there are two, of which one leads; they share a namespace, so that one needs another port."""
 START_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 10.0
 
@@ -53,11 +55,12 @@ def children(lab: Lab) -> tuple[Child, ...]:
             here = tuple(inside(lab.namespace(node.short), argv))
             found.append(Child(name=f"{kind}-{node.name}", argv=here, restart_seconds=pause))
     allocator = [*announcer, "allocator", *store_argv(lab, "allocator")]
-    if not lab.is_cluster:
-        return (*found, Child(name="allocator", argv=tuple(allocator)))
+    if not lab.is_cluster:  # in a namespace, so that its port for metrics is not one of the machine
+        return (*found, Child(name="allocator", argv=tuple(inside(lab.namespace("net"), allocator))))
     found += [Child(name=name, argv=tuple(argv)) for name, argv in control_plane.argvs(lab).items()]
-    for name in ALLOCATORS:
-        argv = inside(lab.namespace(CONTROL_PLANE), ["env", f"POD_NAME={name}", *allocator])
+    for name, port in ALLOCATORS.items():
+        told = ["env", f"POD_NAME={name}", *allocator, "--metrics-address", f":{port}"]
+        argv = inside(lab.namespace(CONTROL_PLANE), told)
         found.append(Child(name=name, argv=tuple(argv)))
     return tuple(found)
 

@@ -118,6 +118,12 @@ def status(lab: Lab) -> Any:
     return run_json([*checks.status_argv(lab), "-o", "json"])
 
 
+def metric(lab: Lab, host: str, name: str, *, port: int = processes.AGENT_PORT) -> float | None:
+    """What a process in a namespace of the lab says at a scrape, of a metric with no label (or those in `name`)."""
+    lines = (line.rpartition(" ") for line in checks.ask(lab, host, port, "/metrics").splitlines())
+    return next((float(value) for found, _, value in lines if found == name), None)
+
+
 def row(lab: Lab, service: str) -> Any:
     return next((r for r in status(lab)["services"] if r["service"] == service), None)
 

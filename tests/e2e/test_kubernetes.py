@@ -28,6 +28,7 @@ from tests.e2e.laboratory import (
     keeps_promises,
     kill,
     laboratory,
+    metric,
     restarted,
     routes,
     row,
@@ -46,6 +47,7 @@ HOST_ROUTE = IPv4Network(f"{VIP_3}/32")
 LEASE = ("--namespace=announcer-system", "lease", "announcer-allocator")
 HAND_OVER_SECONDS = 3.0
 """From SIGTERM of the leader to an address from the other; the Lease alone would last for 12."""
+HELD = "announcer_store_held"
 WITHDRAWALS = "did=.*(?:Remove|Withdraw)"
 EXCLUDE = "node.kubernetes.io/exclude-from-external-load-balancers"
 
@@ -127,6 +129,7 @@ def test_api_server_with_an_empty_etcd_withdraws_nothing_before_it_is_restored(l
             until(lambda: allows_agents(lab), seconds=30, what="rights in the empty cluster")
             register_nodes(lab)
             until(lambda: all(is_held(lab, node.name) for node in NODES), seconds=60, what="the hold of every agent")
+            until(lambda: all(metric(lab, n.short, HELD) == 1 for n in NODES), what="the metric of every agent")
             first, asked = min(held_at(lab, node.name) or 0.0 for node in NODES), lists(lab)
             until(lambda: keeps(lab, before) and time.time() - first >= HELD_SECONDS, seconds=40, what="the clock")
             assert lists(lab) - asked >= len(NODES)  # they asked again, and don't believe that either
@@ -157,6 +160,7 @@ def test_agent_that_starts_into_an_empty_etcd_withdraws_nothing_before_it_is_res
         until(lambda: allows_agents(lab), seconds=30, what="rights in the empty cluster")
         register_nodes(lab)
         until(lambda: is_held(lab, "ann-n1"), seconds=60, what="the hold")
+        until(lambda: metric(lab, "n1", HELD) == 1, what="the metric")
         assert hops(lab) == (3, 3)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from announcer.store.kubernetes import Client, Lease, LeaseTiming
+from announcer.store.kubernetes import Client, Lease, LeaseTiming, read_held
 from tests import kube
 from tests.cluster import Cluster, cluster
 from tests.fakes.apiproxy import AnyFault, Delay, Fault, FaultProxy, HttpError
@@ -34,8 +34,16 @@ class Clock:
 
 class Candidate:
     def __init__(self, name: str, proxy: FaultProxy, client: Client, clock: Clock) -> None:
-        self.name, self.proxy, self.clock, self.changes = name, proxy, clock, 0
-        self.lease = Lease(client, namespace="test", name="leader", identity=name, clock=clock, timing=TIMING)
+        self.name, self.proxy, self.clock, self.changes, self.held = name, proxy, clock, 0, ""
+        self.lease = Lease(
+            client,
+            namespace="test",
+            name="leader",
+            identity=name,
+            clock=clock,
+            timing=TIMING,
+            held=lambda: self.held,
+        )
         self.task = asyncio.ensure_future(self.lease.run(self._changed))
 
     def _changed(self) -> None:
@@ -115,6 +123,24 @@ def test_one_of_three_leads_and_goes_on(server: Cluster, tmp_path: Path) -> None
         first = await at.leader()
         await stays(lambda: at.leaders() == [first], seconds=TIMING.duration_seconds + 0.5, what="the leader")
         assert first.changes == 1
+
+    run(server, tmp_path, test)
+
+
+def test_what_the_leader_holds_back_is_seen_in_its_lease(server: Cluster, tmp_path: Path) -> None:
+    async def test(at: Election) -> None:
+        first = await at.leader()
+        first.held = "2026-01-02T03:04:05Z too few"
+
+        async def said(what: tuple[str, str]) -> None:
+            async with asyncio.timeout(TIMING.deadline_seconds):
+                while await read_held(at.admin, "test", "leader") != what:  # noqa: ASYNC110 - the server is asked
+                    await asyncio.sleep(0.02)
+
+        await said((first.name, first.held))
+        first.held = ""
+        await said((first.name, ""))
+        assert at.leaders() == [first]
 
     run(server, tmp_path, test)
 
