@@ -352,3 +352,58 @@ def test_frame_from_before_a_claim_is_no_conflict() -> None:
         old = Heard(ifname=ETH0, address=VIP, lladdr=smaller, at=since - 0.01)
         assert node.tell(Frames(frames=(old,))) == ()
     assert node.phase is Phase.HOLDING
+
+
+def test_planned_claim_behind_the_first_waits_and_is_taken_up_if_nobody_did() -> None:
+    node = Node()
+    node.may((N3, N1))
+    node.hear(OTHER)
+    assert node.phase is Phase.SUCCEEDING
+    node.hear(OTHER)
+    assert when(node.run(2), PUT)[0] == pytest.approx(TIMING.leave / 4)
+
+
+def test_order_that_changes_changes_the_place_of_a_watcher() -> None:
+    node = Node().watching((N2, N3, N1))
+    node.may((N2, N1, N3))
+    assert node.state.entries[KEY].position == 0
+
+
+def test_carrier_that_is_lost_before_a_claim_begins_anew() -> None:
+    node = Node()
+    node.may()
+    node.run(0.15)
+    node.present(has_carrier=False)
+    assert node.run(5) == []
+    node.present(has_carrier=True)
+    assert node.run(0.35)[3] == (0.3, PUT)
+
+
+def test_candidate_on_a_link_without_carrier_waits_for_it() -> None:
+    node = Node(link=replace(LINK, has_carrier=False))
+    node.may()
+    assert node.run(5) == []
+    node.present(has_carrier=True)
+    assert node.run(0.35)[3] == (0.3, PUT)
+
+
+def test_candidacy_that_ends_on_a_dark_link_ends_with_it() -> None:
+    node = Node().holding()
+    node.present(KEY, has_carrier=False)
+    node.hear(OTHER)
+    node.may(None)
+    assert [a for _, a in node.run(1)] == [REMOVE]
+    assert node.phase is None
+
+
+def test_late_frame_of_a_node_that_was_taken_for_dead_takes_nothing_away() -> None:
+    node = Node(lladdr=next(m for m in MACS if own.rank(m, VIP) > own.rank(OTHER, VIP)))
+    node.may()
+    node.hear(OTHER)
+    node.run(1.02)
+    node.alive = set()
+    node.run(0.5)
+    node.hear(OTHER)  # it is asked, and defended against
+    node.run(1)
+    node.hear(OTHER)  # as old as the first, since nothing was answered
+    assert node.phase is Phase.HOLDING

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from math import inf
+from typing import Any
 
 import pytest
 
 from announcer.core import own
 from announcer.core.model import (
     Heard,
+    HeardEcho,
     IfName,
     NodeName,
     PutAddresses,
@@ -345,3 +347,16 @@ def test_second_gives_the_first_time_for_all_that_a_dead_node_held() -> None:
     while node.state.entries[KEY].phase is not Phase.SUCCEEDING:
         node.run(0.01)
     assert node.state.entries[KEY].due - node.state.entries[KEY].since == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("change", [{"sequence": -9}, {"address": VIP}, {"lladdr": FOREIGN}])
+def test_echo_that_answers_no_late_question_of_ours_proves_nothing(change: dict[str, Any]) -> None:
+    node = Node().watching()
+    node.run(1.02)
+    node.alive = set()
+    told = {"ifname": ETH0, "address": ip("10.111.111.3"), "lladdr": OTHER, "sequence": 0} | change
+    for _ in range(5):
+        told["sequence"] = (node.state.sequence + change.get("sequence", 0)) % 2**16
+        node.tell(Frames(frames=(HeardEcho(**told),)))
+        node.run(0.1)
+    assert node.phase is Phase.HOLDING
