@@ -13,6 +13,8 @@ from announcer.core.own.work import AT_BEATS, Work
 
 def tick(work: Work) -> None:
     dead: list[Target] = []
+    if work.now - work.beat > work.timing.missed * work.timing.interval:
+        _wake_up(work)
     if work.now >= work.beat:
         dead = watch.beat(work, _wanted(work))
         _beacon(work)
@@ -33,6 +35,16 @@ def tick(work: Work) -> None:
             work.refreshed = work.now
 
 
+def _wake_up(work: Work) -> None:
+    """What was asked or seen before this agent stood still says nothing about who holds now."""
+    work.woke = work.now
+    for key, entry in list(work.entries.items()):
+        if entry.phase is Phase.PROBING or entry.phase is Phase.SUCCEEDING:
+            work.wait(key, entry)
+        elif entry.phase is Phase.WATCHING and (entry.silent or entry.asking > -inf):
+            work.set(key, replace(entry, silent=0, asking=-inf))
+
+
 def _wanted(work: Work) -> Mapping[Target, tuple[IPAddress, ...]]:
     """Whom to watch, and what each one holds: holders that this node is first or second behind, and dead nodes that
     something was taken from (rule 11).
@@ -50,7 +62,9 @@ def _wanted(work: Work) -> Mapping[Target, tuple[IPAddress, ...]]:
 
 
 def _inherit(work: Work, target: Target) -> None:
-    """Rule 7 for all that a dead node held, in one go."""
+    """Rule 7 for all that a dead node held, in one go. Where that was last seen before this agent stood still, somebody
+    may have taken it meanwhile: it is asked for.
+    """
     ifname, lladdr = target
     keys = [
         key
@@ -62,7 +76,9 @@ def _inherit(work: Work, target: Target) -> None:
     for key in keys:
         entry = work.entries[key]
         position = work.position(key, entry)
-        if position == 0:
+        if entry.heard < work.woke:
+            work.wait(key, entry)
+        elif position == 0:
             work.claim(key, entry, Cause.NODE_DEAD, silent)
         else:
             due = work.now + position * pause

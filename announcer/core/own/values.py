@@ -126,7 +126,8 @@ class Ownership:
     `beat` is when nodes are asked next, `verdict` when the last question has waited long enough, `wake` when the first
     entry is due. `seen` is when a MAC was last heard; `answered` when a gateway or a watched node last answered on a
     link, `reachable` the gateways that ever did. `refreshed` is when the kernel last took the fence, `removed` when
-    something was last given up; `changes` counts what others see in reports;
+    something was last given up; `woke` when this agent last went on after it had stood still for so long that somebody
+    could have taken over meanwhile; `changes` counts what others see in reports;
     `wanted` is whom to watch and what each one holds, None when that is to be found out anew.
     """
 
@@ -149,6 +150,7 @@ class Ownership:
     refresh: float = 0.0
     refreshed: float = 0.0
     removed: float = -inf
+    woke: float = -inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

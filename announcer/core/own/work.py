@@ -40,6 +40,7 @@ class Work:
         self.sequence, self.beacon, self.changes = state.sequence, state.beacon, state.changes
         self.wanted = state.wanted
         self.refresh, self.refreshed, self.removed = state.refresh, state.refreshed, state.removed
+        self.woke = state.woke
         self.puts, self.announces, self.removes = list[Key](), list[Key](), list[Key]()
         self.refreshes, self.probes = list[Key](), dict[Key, None]()
         self.echoes: dict[IfName, list[Echo]] = {}
@@ -185,6 +186,7 @@ class Work:
             refresh=self.refresh,
             refreshed=self.refreshed,
             removed=self.removed,
+            woke=self.woke,
         )
         return state, (*self.moves, *self._actions())
 

@@ -360,3 +360,39 @@ def test_echo_that_answers_no_late_question_of_ours_proves_nothing(change: dict[
         node.tell(Frames(frames=(HeardEcho(**told),)))
         node.run(0.1)
     assert node.phase is Phase.HOLDING
+
+
+def slept(node: Node) -> Node:
+    """It stood still for a second, and nobody told it what happened meanwhile."""
+    node.now += 1
+    node.tell(Tick())
+    return node
+
+
+def test_what_a_dead_node_held_before_this_one_stood_still_is_asked_for_first() -> None:
+    node = Node().watching()
+    node.run(1.02)
+    node.alive = set()
+    did = slept(node).run(1)
+    assert when(did, PROBE)[0] < when(did, PUT)[0]
+    assert [move.cause for move in node.moves] == [Cause.UNHELD]
+
+
+def test_claim_that_was_due_while_this_agent_stood_still_is_asked_for_first() -> None:
+    node = Node().watching((N2, N3, N1))
+    node.run(1.02)
+    node.alive = {THIRD}
+    while node.state.entries[KEY].phase is not Phase.SUCCEEDING:
+        node.run(0.01)
+    slept(node)
+    node.hear(THIRD)
+    node.run(5)
+    assert node.moves == []
+
+
+def test_probes_from_before_this_agent_stood_still_count_for_nothing() -> None:
+    node = Node().watching()
+    while node.state.entries[KEY].silent < TIMING.probes:
+        node.run(0.1)
+    slept(node)
+    assert PUT not in [a for _, a in node.run(2.9)]
