@@ -57,7 +57,7 @@ class Plan:
 
 
 def plan(desired: Desired, kernel: ObservedKernel, bgp: ObservedBgp | Unknown, now: float, pace: Pace) -> Plan:
-    up, ready, attract = _link(desired, kernel), _addresses(desired, kernel), _peers(desired, bgp)
+    up, ready, attract = _link(desired, kernel), _addresses(desired, kernel), _peers(desired)
     drains: list[Action] = []
     waits: list[float] = []
     drawn: set[IPNetwork] = set()
@@ -94,13 +94,9 @@ def _addresses(desired: Desired, kernel: ObservedKernel) -> list[Action]:
     return put + [PutRoute(route=route) for route in sorted(routes, key=_route_order)]
 
 
-def _peers(desired: Desired, bgp: ObservedBgp | Unknown) -> list[Action]:
-    """Peers as a whole. While a BGPPeer can't be understood, none that runs is taken away."""
-    if desired.are_peers_known:
-        return [SetPeers(peers=desired.peers)]
-    running = set() if isinstance(bgp, Unknown) else {peer.peer_address for peer in bgp.peers}
-    is_safe = not isinstance(bgp, Unknown) and running <= {peer.peer_address for peer in desired.peers}
-    return [SetPeers(peers=desired.peers)] if is_safe else []
+def _peers(desired: Desired) -> list[Action]:
+    """Peers as a whole. While something about peers isn't known, none that runs is taken away."""
+    return [SetPeers(peers=desired.peers, keeps_others=not desired.are_peers_known)]
 
 
 def _advertise(desired: Desired, peer: ObservedPeer) -> list[Action]:
@@ -118,8 +114,10 @@ def _advertise(desired: Desired, peer: ObservedPeer) -> list[Action]:
 def _drain(desired: Desired, peer: ObservedPeer, now: float, pace: Pace) -> tuple[list[Action], list[float]]:
     """Routes on the wire that are not wanted: first GRACEFUL_SHUTDOWN, later withdrawn. Also how long to wait for that.
 
-    Addresses in `keep` hold back every route that covers them.
+    Addresses in `keep` hold back every route that covers them; a peer that may be one that can't be understood, all.
     """
+    if peer.peer_address not in desired.bgp and not desired.are_peers_known:
+        return [], []
     wanted = desired.bgp.get(peer.peer_address, {})
     unwanted = [a for p, a in peer.routes.items() if p not in wanted and p not in peer.pending]
     unwanted = [a for a in unwanted if not any(k in a.route.prefix for k in desired.keep)]

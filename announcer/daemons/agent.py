@@ -230,7 +230,7 @@ class Agent:
             log.info("pass", extra=fields(did=" ".join(_brief(action) for action in done)))
 
     async def _report(self, wanted: Desired, kernel: ObservedKernel, snapshot: Snapshot) -> None:
-        errors = [f"{name}: {error}" for name, error in self.failed.items()]
+        errors = [f"{name}: {error}" for name, error in self.failed.items()] + list(wanted.notes)
         links = describe_links(kernel)
         observed = self.sidecar.observed()
         ownership, moves = self.owner.state, self.owner.take_moves()  # of one moment

@@ -3,8 +3,13 @@
 The process block comes first: a mistake above it would take the bridge away on reload. Every peer's description is a
 fingerprint of the whole, by which the session sees which configuration ExaBGP runs (ExaBGP drops a reload silently
 while updates wait, 5.0.15 reactor/loop.py). It doesn't compare descriptions, so a new one leaves sessions alone.
+
+A password is written in base64, so that every character of it is a word of the file. The file is its owner's alone.
 """
 
+import re
+from base64 import b64encode
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final
 
@@ -12,44 +17,62 @@ from announcer.core.model import DesiredPeer
 from announcer.exabgp.text import word
 
 PROCESS: Final = "announcer"
+ADJACENT_TTL: Final = 1
+_BLOCK: Final = re.compile(r"^neighbor (\S+) \{\n.*?^\}$", re.MULTILINE | re.DOTALL)
+_MARK: Final = re.compile(r"^    description [A-Za-z0-9-]+;$", re.MULTILINE)
+Blocks = Mapping[str, str]
+"""The text of each peer, by its address, without the fingerprint."""
 
 
-def configuration(peers: tuple[DesiredPeer, ...], bridge_argv: tuple[str, ...]) -> str:
-    """The same text for the same peers in any order. No peer at all is a valid configuration."""
-    mark = fingerprint(peers)
+def configuration(peers: tuple[DesiredPeer, ...], bridge_argv: tuple[str, ...], others: Blocks | None = None) -> str:
+    """The same text for the same peers in any order. No peer at all is a valid configuration. `others` of a former
+    text stay, but for those that are among `peers`.
+    """
+    blocks = _blocks(peers, others or {})
+    mark = _fingerprint(blocks)
     process = [f"process {PROCESS} {{", f"    run {' '.join(map(word, bridge_argv))};", "    encoder json;", "}"]
-    blocks = ["\n".join(process)] + [_neighbor(peer, mark) for peer in _ordered(peers)]
-    return "\n\n".join(blocks) + "\n"
+    texts = ["\n".join(process)] + [_MARK.sub(f"    description {mark};", text, count=1) for text in blocks]
+    return "\n\n".join(texts) + "\n"
 
 
-def fingerprint(peers: tuple[DesiredPeer, ...]) -> str:
-    text = "\n".join(_neighbor(peer, PROCESS) for peer in _ordered(peers))
-    return f"{PROCESS}-{sha256(text.encode('ascii')).hexdigest()[:16]}"
+def fingerprint(peers: tuple[DesiredPeer, ...], others: Blocks | None = None) -> str:
+    """Empty where there is no peer to carry it."""
+    return _fingerprint(_blocks(peers, others or {}))
 
 
-def _ordered(peers: tuple[DesiredPeer, ...]) -> list[DesiredPeer]:
-    return sorted(peers, key=lambda peer: (peer.peer_address.version, int(peer.peer_address)))
+def blocks_of(text: str) -> Blocks:
+    """What a text of `configuration` says of each peer."""
+    unmarked = _MARK.sub(f"    description {PROCESS};", text)
+    return {found[1]: found[0] for found in _BLOCK.finditer(unmarked)}
 
 
-def _neighbor(peer: DesiredPeer, mark: str) -> str:
+def _fingerprint(blocks: list[str]) -> str:
+    return f"{PROCESS}-{sha256(chr(10).join(blocks).encode('ascii')).hexdigest()[:16]}" if blocks else ""
+
+
+def _blocks(peers: tuple[DesiredPeer, ...], others: Blocks) -> list[str]:
+    """Peers in the order of their addresses, then the others in that of theirs."""
+    ordered = sorted(peers, key=lambda peer: (peer.peer_address.version, int(peer.peer_address)))
+    named = {str(peer.peer_address) for peer in peers}
+    return [_neighbor(peer) for peer in ordered] + [others[name] for name in sorted(others.keys() - named)]
+
+
+def _neighbor(peer: DesiredPeer) -> str:
     settings = {
-        "description": mark,
+        "description": PROCESS,
         "router-id": peer.router_id,
         "local-address": peer.local_address,
         "local-as": peer.my_asn,
         "peer-as": peer.peer_asn,
         "hold-time": peer.hold_time_seconds,
         "connect": peer.peer_port,
-        "outgoing-ttl": _ttl(peer),
+        "outgoing-ttl": peer.multihop_ttl or ADJACENT_TTL,
         "adj-rib-in": "false",  # what the router advertises is nothing to us, and may be a full table
     }
+    if peer.password:
+        settings |= {"md5-base64": "true", "md5-password": b64encode(peer.password.encode()).decode("ascii")}
     lines = [f"    {name} {word(value)};" for name, value in settings.items()]
-    lines.append("    family { ipv4 unicast; ipv6 unicast; }")
+    families = "".join(f" ipv{version} unicast;" for version in sorted(peer.families))
+    lines.append(f"    family {{{families} }}")
     lines.append(f"    api {{ processes [ {PROCESS} ]; neighbor-changes; send {{ parsed; update; }} }}")
     return "\n".join([f"neighbor {word(peer.peer_address)} {{", *lines, "}"])
-
-
-def _ttl(peer: DesiredPeer) -> int:
-    """An eBGP peer is on a shared subnet unless said otherwise, as routers take it."""
-    is_adjacent = peer.my_asn != peer.peer_asn and not peer.ebgp_multihop
-    return 1 if is_adjacent else 255

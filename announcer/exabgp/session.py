@@ -7,6 +7,7 @@ What is advertised is never decided here.
 
 import asyncio
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,7 +20,6 @@ from announcer.core.model import (
     UNKNOWN,
     AdvertiseRoutes,
     BgpAction,
-    DesiredPeer,
     IPAddress,
     ObservedBgp,
     Route,
@@ -28,7 +28,7 @@ from announcer.core.model import (
     WithdrawRoutes,
 )
 from announcer.exabgp import lines
-from announcer.exabgp.config import configuration, fingerprint
+from announcer.exabgp.config import blocks_of, configuration, fingerprint
 from announcer.exabgp.lines import Change, Event
 from announcer.exabgp.link import Link
 from announcer.exabgp.picture import Picture
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 CONFIGURATION: Final = "exabgp.conf"
 SOCKET: Final = "bridge.sock"
 BRIDGE: Final = "bridge"
+MODE: Final = 0o600
 QUEUED_MOST: Final = 2000
 ROUTES_AT_ONCE: Final = 1000
 RELOADS_UNTIL_ERROR: Final = 5
@@ -103,7 +104,7 @@ class ExabgpSession:
         """Success is that a change is on its way; whether it arrived is for `observed` to show."""
         match action:
             case SetPeers():
-                self._set_peers(action.peers)
+                self._set_peers(action)
             case AdvertiseRoutes():
                 for some in _parts(action.routes):
                     self._advertise(action.peer_address, some)
@@ -132,12 +133,13 @@ class ExabgpSession:
 
     # -- actions ---------------------------------------------------------------------------------------------------
 
-    def _set_peers(self, peers: tuple[DesiredPeer, ...]) -> None:
+    def _set_peers(self, action: SetPeers) -> None:
         """Write the file where it differs, and see to it that ExaBGP runs it."""
-        text = configuration(peers, self._bridge_argv)
-        wanted = frozenset({fingerprint(peers)} if peers else ())
+        path = self._directory / CONFIGURATION
         try:
-            _write(self._directory / CONFIGURATION, text)
+            others = blocks_of(_read(path)) if action.keeps_others else {}
+            wanted = frozenset({fingerprint(action.peers, others)} - {""})
+            _write(path, configuration(action.peers, self._bridge_argv, others))
         except OSError as error:
             raise ExabgpError(f"configuration not written: {error}") from error
         if wanted != self._wanted:
@@ -314,18 +316,25 @@ class ExabgpSession:
         self._wake()
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace the file at once and whole, unless it says the same already."""
+def _read(path: Path) -> str:
+    """Empty where there is none yet, or one that nobody of us wrote."""
     try:
-        if path.read_text(encoding="ascii") == text:
-            return
+        return path.read_text(encoding="ascii")
     except (FileNotFoundError, UnicodeDecodeError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        return ""
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the file at once and whole, unless it says the same already. Passwords are in it, so it is the owner's
+    alone from its first byte on.
+    """
+    if _read(path) == text and path.stat().st_mode & 0o777 == MODE:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
-    fresh.touch(mode=0o640)
-    fresh.write_text(text, encoding="ascii")
-    fresh.chmod(0o640)  # whatever the umask
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE), "w", encoding="ascii") as file:
+        file.write(text)
     fresh.replace(path)
 
 

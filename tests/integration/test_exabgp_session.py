@@ -238,7 +238,7 @@ def test_configuration_is_written_once_with_or_without_exabgp(tmp_path: Path) ->
         path = tmp_path / "new" / "exabgp.conf"
         first = path.stat()
         await session.apply(SetPeers(peers=(TOR,)))
-        assert (path.stat().st_ino, path.stat().st_mode & 0o777) == (first.st_ino, 0o640)
+        assert (path.stat().st_ino, path.stat().st_mode & 0o777) == (first.st_ino, 0o600)
         path.write_text("somebody's own", encoding="ascii")
         await session.apply(SetPeers(peers=(TOR,)))
         assert "neighbor 10.9.0.1 {" in path.read_text(encoding="ascii")

@@ -13,9 +13,11 @@ because an object can't be understood ends in `keep`: whatever stands on the nod
 """
 
 from collections.abc import Iterator, Mapping, Set
-from ipaddress import ip_network
 
 from announcer.core.allocate import CLASSES
+from announcer.core.desired.routes import UNREACHABLE_METRIC as UNREACHABLE_METRIC
+from announcer.core.desired.routes import Routes
+from announcer.core.desired.sessions import Sessions
 from announcer.core.desired.values import Candidacy as Candidacy
 from announcer.core.desired.values import Desired as Desired
 from announcer.core.desired.values import Mode as Mode
@@ -31,6 +33,7 @@ from announcer.core.model import (
     UNKNOWN,
     AddressRange,
     Announce,
+    DesiredPeer,
     IfName,
     IPAddress,
     IPNetwork,
@@ -38,46 +41,49 @@ from announcer.core.model import (
     LinkReport,
     LocalAdvertisement,
     NodeName,
-    ObjectRef,
     ObservedKernel,
     Pool,
     Reason,
-    Route,
     RouteAdvertisement,
     RouteKind,
+    SecretKey,
     Service,
     SetDevconf,
     Snapshot,
-    TrafficPolicy,
     Unknown,
 )
 
 RETURN_METRIC = {4: 0, 6: 1024}
 """By family; of an IPv6 route that names none, the kernel makes 1024 (IP6_RT_PRIO_USER)."""
-UNREACHABLE_METRIC = 2**30
-"""Of the route that ends what an aggregate draws in for nobody: any real route must win over it."""
 
 
 def desired(
-    snapshot: Snapshot, node: NodeName, kernel: ObservedKernel, *, classes: Set[str] = CLASSES
+    snapshot: Snapshot,
+    node: NodeName,
+    kernel: ObservedKernel,
+    *,
+    classes: Set[str] = CLASSES,
+    passwords: Mapping[SecretKey, str] | None = None,
 ) -> Desired | Unknown:
-    """UNKNOWN while the snapshot doesn't know this node: without it, nobody can say what the node is not to have."""
+    """UNKNOWN while the snapshot doesn't know this node: without it, nobody can say what the node is not to have.
+
+    `passwords` are those of the Secrets that peers name, as far as they could be read.
+    """
     own = next((n for n in snapshot.nodes if n.name == node), None)
     if own is None:
         return UNKNOWN
-    return _Decision(View(snapshot, own, kernel), classes).decide()
+    return _Decision(View(snapshot, own, kernel), classes, passwords or {}).decide()
 
 
 class _Decision:
     """One computation of `desired`: its parts as they come together."""
 
-    def __init__(self, view: View, classes: Set[str]) -> None:
-        self.view, self.classes = view, classes
+    def __init__(self, view: View, classes: Set[str], passwords: Mapping[SecretKey, str]) -> None:
+        self.view, self.classes, self.sessions = view, classes, Sessions(view, passwords)
         self.placements: list[Placement] = []
         self.live: dict[IPAddress, list[Mapping[NodeName, tuple[LinkReport, ...]]]] = {}
         self.addresses: set[IPAddress] = set()
-        self.routes: set[KernelRoute] = set()
-        self.bgp: dict[IPAddress, dict[IPNetwork, Route]] = {peer.peer_address: {} for peer in view.peers}
+        self.routes = Routes(self.sessions)
         self.keep = set(view.snapshot.in_use)
 
     def decide(self) -> Desired:
@@ -88,16 +94,21 @@ class _Decision:
             virtual_link=self.view.virtual_link(),
             addresses=frozenset(self.addresses),
             candidacies=tuple(self._elect()),
-            routes=frozenset(self.routes),
+            routes=frozenset(self.routes.kernel),
             devconf=self._devconf(),
-            peers=tuple(sorted(self.view.peers, key=lambda p: (p.peer_address.version, p.peer_address))),
-            are_peers_known="BGPPeer" not in self.view.broken,
-            bgp=self.bgp,
+            peers=self._peers(),
+            are_peers_known=not (self.sessions.unready or self.view.broken & {"BGPPeer", "BGPConfiguration"}),
+            notes=tuple(self.sessions.notes),
+            bgp=self.routes.bgp,
             keep=frozenset(self.keep),
             placements=tuple(self.placements),
             node_lladdrs=frozenset(link.lladdr for links in self.view.links.values() for link in links),
             neighbors=self.view.neighbors(),
         )
+
+    def _peers(self) -> tuple[DesiredPeer, ...]:
+        ready = (p for p in self.sessions.peers if p.peer_address not in self.sessions.unready)
+        return tuple(sorted(ready, key=lambda p: (p.peer_address.version, p.peer_address)))
 
     # -- one Service ---------------------------------------------------------------------------------------------
 
@@ -219,7 +230,7 @@ class _Decision:
         if found.subnet is None or is_within(address, link.subnets + link.on_link):
             return
         source = self.view.source(address.version)
-        self.routes.add(
+        self.routes.kernel.add(
             KernelRoute(
                 destination=found.subnet,
                 kind=RouteKind.UNICAST,
@@ -242,43 +253,22 @@ class _Decision:
         needs_one: bool,
     ) -> None:
         mine = [ad for ad in ads if selects(ad.node_selectors, self.view.own.labels)]
+        mine = [ad for ad in mine if selects(ad.service_selectors, service.labels)]
         reason = self.view.why_not_eligible(service)
+        if needs_one and "BGPAdvertisement" in self.view.broken:  # one that can't be understood may be for it
+            self.keep.add(address)
         if reason is None and needs_one and not mine:
             reason = Reason.NODE_NOT_SELECTED
+        if reason is None and self.routes.conflict(address, mine):
+            reason = Reason.CONFLICTING_ADVERTISEMENT
+            self.keep.add(address)  # a mistake in an object doesn't take away what stands
         if reason is not None:
             self._note(service, address, Mode.VIRTUAL, reason=reason)
             return
         self.addresses.add(address)
-        named = RouteAdvertisement(ref=ObjectRef(kind="", name=""))
-        prefixes = sorted({self._advertise(service, address, found, ad) for ad in mine or [named]}, key=str)
-        reason = None if self.view.peers else Reason.NO_PEER
+        prefixes = self.routes.advertise(service, address, found, mine)
+        reason = None if self.sessions.peers else Reason.NO_PEER
         self._note(service, address, Mode.VIRTUAL, ifname=self.view.virtual_link(), prefix=prefixes[0], reason=reason)
-
-    def _advertise(
-        self, service: Service, address: IPAddress, found: AddressRange, ad: RouteAdvertisement
-    ) -> IPNetwork:
-        """One route for one advertisement, to each of its peers of the address's family."""
-        length = ad.aggregation if address.version == 4 else ad.aggregation_v6
-        if length == address.max_prefixlen and found.aggregation is not None:
-            length = found.aggregation
-        if service.traffic_policy is TrafficPolicy.LOCAL:  # an aggregate would draw traffic to nodes without endpoints
-            length = address.max_prefixlen
-        prefix = ip_network((address, length), strict=False)
-        if length < address.max_prefixlen:
-            self.routes.add(
-                KernelRoute(
-                    destination=prefix, kind=RouteKind.UNREACHABLE, metric=UNREACHABLE_METRIC, protocol=PROTOCOL
-                )
-            )
-        for peer in self.view.peers:
-            if peer.peer_address.version == address.version and (not ad.peers or peer.name in ad.peers):
-                local_pref = ad.local_pref if peer.my_asn == peer.peer_asn else None  # RFC 4271 §5.1.5: iBGP only
-                old = self.bgp[peer.peer_address].get(prefix)
-                communities = ad.communities | (old.communities if old else frozenset())
-                self.bgp[peer.peer_address][prefix] = Route(
-                    prefix=prefix, local_pref=(old.local_pref if old else None) or local_pref, communities=communities
-                )
-        return prefix
 
     # -- the node ------------------------------------------------------------------------------------------------
 
@@ -288,7 +278,7 @@ class _Decision:
         """
         if not self.addresses:
             return ()
-        strays = {r.ifname for r in self.routes if r.ifname}
+        strays = {r.ifname for r in self.routes.kernel if r.ifname}
         wanted = []
         for link in self.view.kernel.links:
             mine, everywhere = link.devconf, self.view.kernel.devconf_all

@@ -58,6 +58,8 @@ class Desired:
     devconf: tuple[SetDevconf, ...] = ()
     peers: tuple[DesiredPeer, ...] = ()
     are_peers_known: bool = True
+    notes: tuple[str, ...] = ()
+    """What keeps this node from a session that it should have."""
     bgp: Mapping[IPAddress, Mapping[IPNetwork, Route]] = field(default_factory=dict)
     keep: frozenset[IPAddress] = frozenset()
     placements: tuple[Placement, ...] = ()

@@ -6,12 +6,12 @@ Every answer about another node comes from that node's own report and labels, so
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, ip_network
+from ipaddress import ip_network
 
+from announcer.core.dialects.beside import selects_pool as selects_pool
 from announcer.core.model import (
     VIRTUAL_IFNAME,
     Announce,
-    DesiredPeer,
     Homes,
     IfName,
     IPAddress,
@@ -23,17 +23,16 @@ from announcer.core.model import (
     NodeName,
     ObjectRef,
     ObservedKernel,
-    Peer,
     Pool,
     Reason,
     RouteAdvertisement,
     Scope,
-    Selector,
     Service,
     ServiceKey,
     Snapshot,
     TrafficPolicy,
 )
+from announcer.core.model import selects as selects
 from announcer.core.own import Neighbor
 
 NOT_REAL = re.compile(r"lo|(docker|cbr|dummy|virbr|lxcbr|veth|cali|tunl|flannel|kube-|cni|nodelocaldns|lxc).*")
@@ -93,7 +92,6 @@ class View:
         self.unsure = frozenset(n for n, c in self.config.items() if c is BUILT_IN and "LBNodeAgent" in self.broken)
         self.homes = Homes(snapshot.pools)
         self._scores: dict[str, Mapping[NodeName, int]] = {}
-        self.peers = tuple(p for p in map(self.peer, snapshot.peers) if p)
 
     def eligible(self, service: Service) -> tuple[NodeName, ...]:
         nodes = self.endpoints.get(service.key, frozenset())
@@ -200,34 +198,6 @@ class View:
         known = [a for a in self.own.internal_addresses if a in ours]
         return min((a for a in known or sorted(ours, key=str) if a.version == version), default=None, key=str)
 
-    def towards(self, peer: IPAddress) -> IPAddress | None:
-        """The node's address in the peer's subnet, else its own address: what the session and the next hop use."""
-        for a in sorted(self.kernel.addresses, key=lambda a: str(a.address)):
-            near = not a.is_ours and a.scope is Scope.GLOBAL and a.address.version == peer.version
-            if near and peer in ip_network((a.address, a.prefixlen), strict=False):
-                return a.address
-        return self.source(peer.version)
-
-    def peer(self, peer: Peer) -> DesiredPeer | None:
-        if not selects(peer.node_selectors, self.own.labels):
-            return None
-        local = peer.source_address or self.towards(peer.peer_address)
-        v4 = self.source(4)
-        router_id = peer.router_id or (v4 if isinstance(v4, IPv4Address) else None)
-        if local is None or router_id is None:
-            return None
-        return DesiredPeer(
-            name=peer.ref.name,
-            my_asn=peer.my_asn,
-            peer_asn=peer.peer_asn,
-            peer_address=peer.peer_address,
-            local_address=local,
-            router_id=router_id,
-            peer_port=peer.peer_port,
-            hold_time_seconds=peer.hold_time_seconds,
-            ebgp_multihop=peer.ebgp_multihop,
-        )
-
     def virtual_link(self) -> IfName:
         """extlbint, unless some node has a real link of that name: then that one is not to be created."""
         name = self.config[self.own.name].external_link
@@ -265,16 +235,6 @@ def gateways(kernel: ObservedKernel, ifname: IfName) -> tuple[IPAddress, ...]:
 def _subnets(kernel: ObservedKernel, ifname: IfName) -> tuple[IPNetwork, ...]:
     mine = (a for a in kernel.addresses if a.ifname == ifname and not a.is_ours and a.scope is Scope.GLOBAL)
     return tuple(sorted({ip_network((a.address, a.prefixlen), strict=False) for a in mine}, key=str))
-
-
-def selects_pool(ad: LocalAdvertisement | RouteAdvertisement, pool: Pool) -> bool:
-    if not ad.pools and not ad.pool_selectors:
-        return True
-    return pool.name in ad.pools or any(s.selects(pool.labels) for s in ad.pool_selectors)
-
-
-def selects(selectors: tuple[Selector, ...], labels: Mapping[str, str]) -> bool:
-    return not selectors or any(selector.selects(labels) for selector in selectors)
 
 
 def only_some(found: Mapping[NodeName, tuple[LinkReport, ...]]) -> dict[NodeName, tuple[LinkReport, ...]]:

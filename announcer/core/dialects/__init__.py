@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from announcer.core.dialects import kubernetes, metallb, purelb
+from announcer.core.dialects import kubernetes, metallb, metallb_bgp, purelb, purelb_bgp
+from announcer.core.dialects.beside import settle_advertisements, settle_aliases, settle_peers
 from announcer.core.dialects.fields import Fields, narrow_hint
 from announcer.core.model import (
     ACCEPTED,
     AddressRange,
+    BfdProfile,
+    CommunityAliases,
     EndpointSlice,
     Homes,
-    IPAddress,
     LocalAdvertisement,
     Mirror,
     ModelObject,
@@ -25,12 +27,11 @@ from announcer.core.model import (
     NodeReport,
     ObjectRef,
     Parsed,
-    Peer,
+    Peers,
     Pool,
     Problem,
     Reason,
     RouteAdvertisement,
-    Selector,
     Service,
     Snapshot,
 )
@@ -39,6 +40,8 @@ KINDS: Mapping[tuple[str, str], Callable[[Fields, ObjectRef, str], ModelObject]]
     **kubernetes.KINDS,
     **purelb.KINDS,
     **metallb.KINDS,
+    **metallb_bgp.KINDS,
+    **purelb_bgp.KINDS,
 }
 OUR_GROUPS = ("purelb.io", "bgp.purelb.io", "metallb.io", "announcer.io")
 NO_EFFECT = "has no effect: not supported yet"
@@ -64,7 +67,7 @@ def parse(raw: Mapping[str, Any], source: str = "") -> Parsed:
     value = reader(top, ref, str(metadata.get("creationTimestamp") or ""))
     if isinstance(value, Pool):
         value = replace(value, is_accepted=_was_accepted(top))
-    refused = bool(problems)
+    refused = any(problem.reason is not Reason.NO_EFFECT for problem in problems)
     if kind == "Service":
         for name in kubernetes.foreign_annotations(top):
             top.refuse(f"metadata.annotations.{name}", None, NO_EFFECT, "", Reason.UNSUPPORTED_FIELD)
@@ -77,23 +80,30 @@ def assemble(objects: Iterable[Parsed]) -> Snapshot:
     parsed = sorted(objects, key=lambda p: p.ref)
     values = [p.value for p in parsed if p.value is not None]
     pools, quarrels = _settle_pools(_of(Pool, values))
-    peers, twins = _settle_peers(_of(Peer, values))
+    nodes = _of(Node, values)
+    aliases, namesakes = settle_aliases(_of(CommunityAliases, values))
+    peers, twins = settle_peers((p for one in _of(Peers, values) for p in one.peers), nodes)
+    ads, rivals = settle_advertisements(_of(RouteAdvertisement, values), aliases, pools, peers, nodes)
+    judged = quarrels | namesakes | twins | rivals
     used = {p.ref for p in parsed if p.value is not None}  # a twin that is wrong doesn't refuse the one that counts
     refused = {p.ref for p in parsed if p.value is None and p.problems} - used
     return Snapshot(
         services=_of(Service, values),
         endpoint_slices=_of(EndpointSlice, values),
-        nodes=_of(Node, values),
+        nodes=nodes,
         namespaces=_of(Namespace, values),
         pools=pools,
         agents=_of(NodeAgentConfig, values),
         local_advertisements=_of(LocalAdvertisement, values),
-        route_advertisements=_of(RouteAdvertisement, values),
+        route_advertisements=ads,
         peers=peers,
+        community_aliases=_of(CommunityAliases, values),
+        bgp_configurations=_of(Peers, values),
+        bfd_profiles=_of(BfdProfile, values),
         reports=_of(NodeReport, values),
         mirrors=_of(Mirror, values),
-        problems=tuple(sorted((*(q for p in parsed for q in p.problems), *quarrels, *twins), key=_problem_order)),
-        refused=frozenset(refused | {q.ref for q in quarrels | twins}),
+        problems=tuple(sorted((*(q for p in parsed for q in p.problems), *judged), key=_problem_order)),
+        refused=frozenset(refused | {q.ref for q in judged}),
         in_use=frozenset(address for p in parsed for address in p.in_use),
     )
 
@@ -168,16 +178,3 @@ def _overlap(pool: Pool, mine: AddressRange, other: Pool, theirs: AddressRange) 
         remedy=narrow_hint(mine) or "give every address to one pool only",
         reason=Reason.OVERLAPPING_POOL,
     )
-
-
-def _settle_peers(peers: tuple[Peer, ...]) -> tuple[tuple[Peer, ...], set[Problem]]:
-    """One session per address and set of nodes; the first by name stays (MetalLB refuses the second too)."""
-    kept: dict[tuple[IPAddress, tuple[Selector, ...]], Peer] = {}
-    problems: set[Problem] = set()
-    for peer in peers:
-        twin = kept.setdefault((peer.peer_address, peer.node_selectors), peer)
-        if twin is not peer:
-            message = f"is the address of {twin.ref} on the same nodes too"
-            problem = Problem(ref=peer.ref, field="spec.peerAddress", value=str(peer.peer_address), message=message)
-            problems.add(replace(problem, reason=Reason.DUPLICATE_PEER))
-    return tuple(kept.values()), problems

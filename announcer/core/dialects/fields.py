@@ -21,6 +21,9 @@ from announcer.core.model import (
     Selector,
 )
 
+SECRETS = frozenset({"password", "authPassword"})
+"""Fields whose value is shown to nobody, however wrong it is."""
+
 
 class Fields:
     """A mapping at `path` of the object `ref`; `problems` is shared by all mappings of the object."""
@@ -38,7 +41,8 @@ class Fields:
         self, name: str, value: object, message: str, remedy: str = "", reason: Reason = Reason.INVALID_VALUE
     ) -> None:
         path = ".".join(part for part in (self.path, name) if part)
-        shown = "" if isinstance(value, (Mapping, list)) or value is None else str(value)
+        is_hidden = value is None or isinstance(value, (Mapping, list)) or name in SECRETS
+        shown = "" if is_hidden else str(value)
         self.problems.append(
             Problem(ref=self.ref, field=path, value=shown, message=message, remedy=remedy, reason=reason)
         )
@@ -103,6 +107,10 @@ class Fields:
         path = f"{self.path}.{name}" if self.path else name
         return Fields(self.get(name), ref=self.ref, path=path, problems=self.problems)
 
+    def over(self, base: "Fields") -> "Fields":
+        """This mapping laid over another: what it doesn't say is as there. Mistakes of both are shown at its path."""
+        return Fields(_laid(self._raw, base._raw), ref=self.ref, path=self.path, problems=self.problems)
+
     def elements(self, name: str) -> list[Any]:
         value = self.get(name)
         if value is None or isinstance(value, list):
@@ -121,6 +129,13 @@ class Fields:
         path = f"{self.path}.{name}" if self.path else name
         items = enumerate(self.elements(name))
         return [Fields(raw, ref=self.ref, path=f"{path}[{i}]", problems=self.problems) for i, raw in items]
+
+    def distinct(self, name: str) -> frozenset[str]:
+        """A list of strings that names nothing twice."""
+        found = self.texts(name)
+        for text in sorted({text for text in found if found.count(text) > 1}):
+            self.refuse(name, text, "is listed twice", "remove one of both")
+        return frozenset(found)
 
     def labels(self, name: str) -> dict[str, str]:
         return {str(k): str(v) for k, v in self.mapping(name)._raw.items()}
@@ -143,21 +158,33 @@ class Fields:
     def selectors(self, name: str) -> tuple[Selector, ...]:
         return tuple(item.selector() for item in self.mappings(name))
 
-    def close(self, unsupported: Mapping[str, str] | None = None) -> None:
-        """Refuse every field that was not asked for. `unsupported` says why a known one can't be honored.
+    def close(self, unsupported: Mapping[str, str] | None = None, no_effect: Mapping[str, str] | None = None) -> None:
+        """Refuse every field that was not asked for. `unsupported` says why a known one can't be honored, `no_effect`
+        why it makes no difference to the rest, which is used.
 
         A known field that is set to nothing, false or zero asks for nothing and is let pass.
         """
-        known = unsupported or {}
+        known, idle = unsupported or {}, no_effect or {}
         for name in sorted(self._raw.keys() - self._asked):
             value = self._raw[name]
-            if name not in known:
-                hint = _did_you_mean(name, sorted(self._asked | known.keys()))
+            if name in idle:
+                if value:
+                    self.refuse(name, value, f"has no effect: {idle[name]}", "", Reason.NO_EFFECT)
+            elif name not in known:
+                hint = _did_you_mean(name, sorted(self._asked | known.keys() | idle.keys()))
                 self.refuse(name, value, "is not a field of this object", hint, Reason.UNKNOWN_FIELD)
             elif value:
                 self.refuse(
                     name, value, f"is not supported: {known[name]}", "remove the field", Reason.UNSUPPORTED_FIELD
                 )
+
+
+def _laid(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
+    found = {**lower, **upper}
+    for name in upper.keys() & lower.keys():
+        if isinstance(upper[name], Mapping) and isinstance(lower[name], Mapping):
+            found[name] = _laid(upper[name], lower[name])
+    return found
 
 
 def read_range(text: str) -> AddressRange | str:

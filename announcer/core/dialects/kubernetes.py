@@ -104,15 +104,22 @@ def _endpoint(item: Fields) -> Endpoint:
 
 
 def read_node(top: Fields, ref: ObjectRef, _created: str) -> Node:
-    labels, status = top.mapping("metadata").labels("labels"), top.mapping("status")
+    metadata, status = top.mapping("metadata"), top.mapping("status")
+    labels = metadata.labels("labels")
     conditions = {item.text("type"): item.text("status") for item in status.mappings("conditions")}
-    addresses = [item for item in status.mappings("addresses") if item.text("type") == "InternalIP"]
+    addresses: dict[str, list[IPAddress]] = {}
+    for item in status.mappings("addresses"):
+        kind = item.text("type")
+        if kind in {"InternalIP", "ExternalIP"} and (address := item.address("address")):
+            addresses.setdefault(kind, []).append(address)
     return Node(
         ref=ref,
         labels=labels,
         excluded=EXCLUDE_LABEL in labels,
         network_unavailable=conditions.get("NetworkUnavailable") == "True",
-        internal_addresses=tuple(address for item in addresses if (address := item.address("address"))),
+        internal_addresses=tuple(addresses.get("InternalIP", ())),
+        external_addresses=tuple(addresses.get("ExternalIP", ())),
+        annotations=metadata.labels("annotations"),
     )
 
 

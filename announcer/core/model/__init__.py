@@ -11,3 +11,5 @@ from announcer.core.model.homes import *
 from announcer.core.model.objects import *
 from announcer.core.model.observed import *
 from announcer.core.model.reports import *
+from announcer.core.model.routing import *
+from announcer.core.model.selectors import *

@@ -1,6 +1,6 @@
 """What the edges carry out. Actions are idempotent: there already on add, gone already on removal are success."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from announcer.core.model.basics import IfName, IPAddress
@@ -60,9 +60,13 @@ class RemoveRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetPeers:
-    """Make these, and no others, the peers of the sidecar. Unchanged peers keep their sessions."""
+    """Make these, and no others, the peers of the sidecar. Unchanged peers keep their sessions.
+
+    With `keeps_others`, peers that run and are not among these stay as they are.
+    """
 
     peers: tuple["DesiredPeer", ...]
+    keeps_others: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +136,11 @@ Action = KernelAction | BgpAction | WireAction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredPeer:
-    """A session that this node should have, all defaults resolved."""
+    """A session that this node should have, all defaults resolved.
+
+    `families` are those it carries. `multihop_ttl` 0 is a peer on a subnet of the node's. `other_next_hop` is the next
+    hop of routes that are not of the session's family; theirs is the session's own address.
+    """
 
     name: str
     my_asn: int
@@ -142,7 +150,10 @@ class DesiredPeer:
     router_id: IPv4Address
     peer_port: int = 179
     hold_time_seconds: int = 90
-    ebgp_multihop: bool = False
+    multihop_ttl: int = 0
+    families: frozenset[int] = frozenset({4, 6})
+    password: str = field(default="", repr=False)
+    other_next_hop: IPAddress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

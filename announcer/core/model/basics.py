@@ -2,11 +2,18 @@
 
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final, NewType
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
+
+
+def network_of(address: IPAddress, prefixlen: int) -> IPNetwork:
+    """The network of that length that the address lies in."""
+    return ip_network((address, prefixlen), strict=False)
+
+
 NodeName = NewType("NodeName", str)
 IfName = NewType("IfName", str)
 ServiceKey = NewType("ServiceKey", str)
@@ -48,6 +55,11 @@ class Reason(StrEnum):
     UNSUPPORTED_KIND = "UnsupportedKind"
     DUPLICATE_OBJECT = "DuplicateObject"
     DUPLICATE_PEER = "DuplicatePeer"
+    DUPLICATE_ALIAS = "DuplicateCommunityAlias"
+    UNKNOWN_ALIAS = "UnknownCommunityAlias"
+    CONFLICTING_ADVERTISEMENT = "ConflictingAdvertisements"
+    AGGREGATION_TOO_WIDE = "AggregationWiderThanPool"
+    NO_EFFECT = "FieldWithoutEffect"
     MISSING_SEPARATOR = "MissingDocumentSeparator"
     UNREADABLE_FILE = "UnreadableFile"
     OVERLAPPING_POOL = "OverlappingPool"

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
-from ipaddress import IPv4Address
+from enum import Enum
 
 from announcer.core.model.basics import (
     VIRTUAL_IFNAME,
@@ -16,6 +15,8 @@ from announcer.core.model.basics import (
     ServiceKey,
 )
 from announcer.core.model.reports import NodeReport
+from announcer.core.model.routing import BfdProfile, CommunityAliases, Peer, Peers, RouteAdvertisement
+from announcer.core.model.selectors import EVERYTHING, Selector
 
 POOL_KINDS = frozenset({"ServiceGroup", "IPAddressPool", "document"})
 """Kinds of objects that, refused, may be the pool of any address; a text that can't be read is a `document`."""
@@ -92,8 +93,8 @@ class Admission:
     """
 
     namespaces: frozenset[str] = frozenset()
-    namespace_selectors: "tuple[Selector, ...]" = ()
-    service_selectors: "tuple[Selector, ...]" = ()
+    namespace_selectors: tuple[Selector, ...] = ()
+    service_selectors: tuple[Selector, ...] = ()
     priority: int = 0
     fence: Fence = Fence.ONE_WAY
     is_default: bool = False
@@ -104,37 +105,6 @@ class Admission:
 
     def admits_labels(self, labels: Mapping[str, str]) -> bool:
         return not self.service_selectors or any(s.selects(labels) for s in self.service_selectors)
-
-
-class Operator(StrEnum):
-    """LabelSelectorRequirement.operator."""
-
-    IN = "In"
-    NOT_IN = "NotIn"
-    EXISTS = "Exists"
-    DOES_NOT_EXIST = "DoesNotExist"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requirement:
-    key: str
-    operator: Operator
-    values: frozenset[str] = frozenset()
-
-    def is_met_by(self, labels: Mapping[str, str]) -> bool:
-        if self.operator in {Operator.EXISTS, Operator.DOES_NOT_EXIST}:
-            return (self.key in labels) is (self.operator is Operator.EXISTS)
-        return (labels.get(self.key) in self.values) is (self.operator is Operator.IN)  # absent is "not in", as there
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selector:
-    """A LabelSelector: all requirements must be met; none selects everything. matchLabels are In with one value."""
-
-    requirements: tuple[Requirement, ...] = ()
-
-    def selects(self, labels: Mapping[str, str]) -> bool:
-        return all(requirement.is_met_by(labels) for requirement in self.requirements)
 
 
 class TrafficPolicy(Enum):
@@ -210,6 +180,8 @@ class Node:
     excluded: bool = False
     network_unavailable: bool = False
     internal_addresses: tuple[IPAddress, ...] = ()
+    external_addresses: tuple[IPAddress, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> NodeName:
@@ -229,7 +201,7 @@ class NodeAgentConfig:
     ref: ObjectRef
     local_link: str = "default"
     external_link: IfName = VIRTUAL_IFNAME
-    node_selector: Selector = Selector()
+    node_selector: Selector = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,37 +228,6 @@ class LocalAdvertisement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RouteAdvertisement:
-    """A BGPAdvertisement. `aggregation` and `aggregation_v6` are prefix lengths, 32 and 128 for host routes."""
-
-    ref: ObjectRef
-    pools: frozenset[str] = frozenset()
-    pool_selectors: tuple[Selector, ...] = ()
-    node_selectors: tuple[Selector, ...] = ()
-    peers: frozenset[str] = frozenset()
-    aggregation: int = 32
-    aggregation_v6: int = 128
-    local_pref: int | None = None
-    communities: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """A BGPPeer: one session from every node that `node_selectors` select (none means all)."""
-
-    ref: ObjectRef
-    my_asn: int
-    peer_asn: int
-    peer_address: IPAddress
-    peer_port: int = 179
-    source_address: IPAddress | None = None
-    router_id: IPv4Address | None = None
-    hold_time_seconds: int = 90
-    node_selectors: tuple[Selector, ...] = ()
-    ebgp_multihop: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Mirror:
     """A ServiceL2Status or ServiceBGPStatus, for MetalLB's tools. What it says is no input, only that it is there."""
 
@@ -306,7 +247,9 @@ ModelObject = (
     | NodeAgentConfig
     | LocalAdvertisement
     | RouteAdvertisement
-    | Peer
+    | Peers
+    | CommunityAliases
+    | BfdProfile
     | NodeReport
     | Mirror
 )
@@ -343,6 +286,9 @@ class Snapshot:
     local_advertisements: tuple[LocalAdvertisement, ...] = ()
     route_advertisements: tuple[RouteAdvertisement, ...] = ()
     peers: tuple[Peer, ...] = ()
+    community_aliases: tuple[CommunityAliases, ...] = ()
+    bgp_configurations: tuple[Peers, ...] = ()
+    bfd_profiles: tuple[BfdProfile, ...] = ()
     reports: tuple[NodeReport, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
     problems: tuple[Problem, ...] = ()

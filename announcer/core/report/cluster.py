@@ -117,7 +117,8 @@ def pool_counts(snapshot: Snapshot, decisions: Mapping[ServiceKey, Decision]) ->
 
 def _configuration(snapshot: Snapshot) -> set[ObjectRef]:
     kinds = (snapshot.pools, snapshot.agents, snapshot.local_advertisements, snapshot.route_advertisements)
-    refs = {one.ref for kind in (*kinds, snapshot.peers) for one in kind}
+    of_bgp = (snapshot.bgp_configurations, snapshot.community_aliases, snapshot.bfd_profiles)
+    refs = {one.ref for kind in (*kinds, *of_bgp) for one in kind}
     return refs | {ref for ref in snapshot.refused if ref.kind not in {"Service", "NodeAnnouncement"} and ref.name}
 
 

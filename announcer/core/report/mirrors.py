@@ -82,10 +82,10 @@ def _peers(snapshot: Snapshot, pool: Pool, node: Node | None, version: int) -> t
     labels = node.labels if node is not None else {}
     ads = [a for a in snapshot.route_advertisements if selects_pool(a, pool) and selects(a.node_selectors, labels)]
     return tuple(
-        peer.ref.name
+        peer.name
         for peer in snapshot.peers
-        if peer.peer_address.version == version and selects(peer.node_selectors, labels)
-        if any(not ad.peers or peer.ref.name in ad.peers for ad in ads)
+        if version in peer.families and selects(peer.node_selectors, labels)
+        if any(not ad.peers or peer.name in ad.peers for ad in ads)
     )
 
 

@@ -113,7 +113,7 @@ class _NodeCondition(TypedDict):
 
 
 class _Node(TypedDict, total=False):
-    metadata: _BareMetadata
+    metadata: _Metadata
     status: _NodeStatus
 
 

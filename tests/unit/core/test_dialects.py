@@ -11,11 +11,9 @@ from announcer.core.model import (
     LocalAdvertisement,
     Node,
     NodeAgentConfig,
-    Peer,
     Pool,
     Problem,
     Reason,
-    RouteAdvertisement,
     Service,
     TrafficPolicy,
 )
@@ -214,46 +212,6 @@ def test_address_pool_field_that_is_wrong_is_named(spec: dict[str, Any], field: 
     assert f"spec.{field}" in {problem.field for problem in problems}
 
 
-def test_peer_reads_metallbs_fields() -> None:
-    value = parse(
-        peer(holdTime="1m30s", peerPort=1179, routerID="10.0.0.1", ebgpMultiHop=True, sourceAddress="10.0.0.2")
-    ).value
-    assert isinstance(value, Peer)
-    assert (value.hold_time_seconds, value.peer_port, value.ebgp_multihop) == (90, 1179, True)
-    assert (value.router_id, value.source_address) == (ip("10.0.0.1"), ip("10.0.0.2"))
-
-
-@pytest.mark.parametrize(
-    ("more", "field"),
-    [
-        ({"myASN": None}, "myASN"),
-        ({"peerASN": 2**32}, "peerASN"),
-        ({"peerAddress": "tor"}, "peerAddress"),
-        ({"holdTime": "2s"}, "holdTime"),
-        ({"holdTime": "soon"}, "holdTime"),
-        ({"routerID": "fd00::1"}, "routerID"),
-        ({"sourceAddress": "fd00::1"}, "sourceAddress"),
-        ({"peerASN": 64512, "ebgpMultiHop": True}, "ebgpMultiHop"),
-        ({"peerPort": True}, "peerPort"),
-    ],
-)
-def test_peer_field_that_is_wrong_is_named(more: dict[str, Any], field: str) -> None:
-    assert only_problem(peer(**more)).field == f"spec.{field}"
-
-
-def test_route_advertisement_reads_attributes() -> None:
-    spec = {"aggregationLength": 24, "localPref": 200, "communities": ["64512:1", "large:1:2:3"], "peers": ["tor"]}
-    value = parse(metallb("BGPAdvertisement", "b", **spec)).value
-    assert isinstance(value, RouteAdvertisement)
-    assert (value.aggregation, value.local_pref) == (24, 200)
-    assert value.communities == {"64512:1", "large:1:2:3"}
-
-
-@pytest.mark.parametrize("text", ["no-export", "65536:1", "large:1:2", "graceful-shutdown", "large:1:2:4294967296"])
-def test_community_that_is_none_is_refused(text: str) -> None:
-    assert only_problem(metallb("BGPAdvertisement", "b", communities=[text])).value == text
-
-
 def test_service_reads_what_matters() -> None:
     one = service(pool="p", addresses=["10.0.0.1"], externalTrafficPolicy="Local", ipFamilies=["IPv6", "IPv4"])
     value = parse(one).value
@@ -375,7 +333,7 @@ def test_node_reads_label_condition_and_addresses() -> None:
     ("one", "message"),
     [
         (raw("purelb.io/v3", "ServiceGroup", "g"), "is served as purelb.io/v1, purelb.io/v2"),
-        (raw("metallb.io/v1beta1", "BFDProfile", "g"), "is not supported yet"),
+        (raw("announcer.io/v1", "Thing", "g"), "is not supported yet"),
     ],
 )
 def test_kind_of_a_peer_that_is_not_known_is_refused(one: dict[str, Any], message: str) -> None:

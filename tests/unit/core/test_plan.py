@@ -143,8 +143,9 @@ def test_plan_keeps_address_and_route_of_what_cannot_be_judged() -> None:
     assert make(unsure, seen, tor(Route(prefix=NET))).actions == (KEEP,)
 
 
-def test_plan_takes_no_peer_away_while_one_cannot_be_understood() -> None:
-    unsure = replace(WANTED, are_peers_known=False, peers=())
-    assert KEEP not in make(unsure, kernel(), tor()).actions
-    assert plan(unsure, kernel(), UNKNOWN, 0.0, Pace()).actions[-1] != KEEP
-    assert KEEP in make(unsure, kernel(), ObservedBgp()).actions
+def test_plan_takes_no_peer_and_no_route_away_while_a_peer_cannot_be_understood() -> None:
+    unsure = replace(WANTED, are_peers_known=False, peers=(), bgp={})
+    keeping = SetPeers(peers=(), keeps_others=True)
+    for seen in (tor(Route(prefix=NET)), ObservedBgp(), UNKNOWN):
+        actions = plan(unsure, kernel(), seen, 0.0, Pace()).actions
+        assert [a for a in actions if isinstance(a, SetPeers | AdvertiseRoutes | WithdrawRoutes)] == [keeping]

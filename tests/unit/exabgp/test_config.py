@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from announcer.core.model import DesiredPeer
-from announcer.exabgp.config import configuration, fingerprint
+from announcer.exabgp.config import blocks_of, configuration, fingerprint
 from announcer.exabgp.text import ExabgpError
 from tests.builders import ip
 
@@ -31,8 +31,10 @@ REFLECTOR = DesiredPeer(
     local_address=ip("fd00:111::2"),
     router_id=IPv4Address("10.111.111.2"),
     peer_port=1790,
+    multihop_ttl=255,
+    families=frozenset({6}),
 )
-FAR = replace(TOR, name="far", peer_address=ip("192.0.2.9"), ebgp_multihop=True)
+FAR = replace(TOR, name="far", peer_address=ip("192.0.2.9"), multihop_ttl=3, password='pass "word"; }é')
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,14 @@ def test_configuration_refuses_a_path_that_is_no_word() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [replace(TOR, hold_time_seconds=3), replace(TOR, peer_port=1790), replace(TOR, ebgp_multihop=True)]
+    "other",
+    [
+        replace(TOR, hold_time_seconds=3),
+        replace(TOR, peer_port=1790),
+        replace(TOR, multihop_ttl=255),
+        replace(TOR, password="x"),
+        replace(TOR, families=frozenset({4})),
+    ],
 )
 def test_fingerprint_changes_with_each_setting(other: DesiredPeer) -> None:
     assert fingerprint((other,)) != fingerprint((TOR,))
@@ -68,3 +77,20 @@ def test_fingerprint_changes_with_each_setting(other: DesiredPeer) -> None:
 
 def test_fingerprint_does_not_depend_on_the_name_that_people_gave() -> None:
     assert fingerprint((replace(TOR, name="other"),)) == fingerprint((TOR,))
+
+
+def test_configuration_keeps_others_as_they_are() -> None:
+    former = configuration((TOR, REFLECTOR, FAR), BRIDGE)
+    edited = replace(TOR, hold_time_seconds=3)
+    kept = configuration((edited,), BRIDGE, blocks_of(former))
+    assert blocks_of(kept) == {**blocks_of(former), **blocks_of(configuration((edited,), BRIDGE))}
+    assert kept.count(fingerprint((edited,), blocks_of(former))) == 3
+
+
+def test_text_of_somebody_else_has_no_blocks() -> None:
+    assert blocks_of("") == blocks_of("neighbor 10.0.0.1 { local-as 1; }\nprocess x { run /bin/cat; }\n") == {}
+
+
+def test_password_is_in_the_file_only() -> None:
+    assert "pass" not in configuration((FAR,), BRIDGE).replace("md5-password", "")
+    assert "pass" not in repr(FAR).replace("password", "")

@@ -1,0 +1,157 @@
+"""What BGP objects mean beside each other: names of communities, and those that quarrel.
+
+| objects | quarrel when | who is refused |
+|---|---|---|
+| two Community objects | both name one alias | the second by name |
+| two peers | both are at one address on one node | the second by name |
+| two advertisements | of one pool, length, peer and node have two values of localPref | the later |
+| an advertisement and a pool | its aggregate is wider than the pool's addresses (MetalLB) or subnet (PureLB) | it |
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from ipaddress import summarize_address_range
+
+from announcer.core.dialects.sessions import WELL_KNOWN
+from announcer.core.model import (
+    AddressRange,
+    CommunityAliases,
+    IPAddress,
+    LocalAdvertisement,
+    Node,
+    ObjectRef,
+    Peer,
+    Pool,
+    Problem,
+    Reason,
+    RouteAdvertisement,
+    Selector,
+    selects,
+)
+
+
+def settle_aliases(objects: Iterable[CommunityAliases]) -> tuple[dict[str, str], set[Problem]]:
+    values: dict[str, str] = {}
+    homes: dict[str, ObjectRef] = {}
+    problems: set[Problem] = set()
+    for one in objects:
+        for name, value in one.values.items():
+            home = homes.setdefault(name, one.ref)
+            if home is one.ref:
+                values[name] = value
+            else:
+                message = f"is a name in {home} too, and that one counts"
+                problem = Problem(ref=one.ref, field="spec.communities", value=name, message=message)
+                problems.add(replace(problem, remedy="rename one of both", reason=Reason.DUPLICATE_ALIAS))
+    return WELL_KNOWN | values, problems
+
+
+def settle_peers(peers: Iterable[Peer], nodes: Sequence[Node]) -> tuple[tuple[Peer, ...], set[Problem]]:
+    """One session for an address on a node; the first by name stays (MetalLB refuses the second too)."""
+    kept: dict[IPAddress, list[Peer]] = {}
+    problems: set[Problem] = set()
+    for peer in sorted(peers, key=lambda p: (p.ref, p.name)):
+        others = kept.setdefault(peer.peer_address, [])
+        twin = next((p for p in others if _meet(p.node_selectors, peer.node_selectors, nodes)), None)
+        if twin is None:
+            others.append(peer)
+        else:
+            message = f"is the address of {twin.ref} on the same nodes too"
+            problem = Problem(ref=peer.ref, field="spec.peerAddress", value=str(peer.peer_address), message=message)
+            problems.add(replace(problem, reason=Reason.DUPLICATE_PEER))
+    found = (peer for peers in kept.values() for peer in peers)
+    return tuple(sorted(found, key=lambda p: (p.ref, p.name))), problems
+
+
+def settle_advertisements(
+    ads: Iterable[RouteAdvertisement],
+    aliases: Mapping[str, str],
+    pools: Sequence[Pool],
+    peers: Sequence[Peer],
+    nodes: Sequence[Node],
+) -> tuple[tuple[RouteAdvertisement, ...], set[Problem]]:
+    """Those that may be used, with communities in place of their names."""
+    kept: list[RouteAdvertisement] = []
+    problems: set[Problem] = set()
+    for ad in ads:
+        wrong = [*_unknown_aliases(ad, aliases), *_too_wide(ad, pools)]
+        wrong += [_conflict(ad, other) for other in kept if _conflicts(ad, other, pools, peers, nodes)]
+        problems.update(wrong)
+        if not wrong:
+            kept.append(replace(ad, communities=frozenset(aliases.get(text, text) for text in ad.communities)))
+    return tuple(kept), problems
+
+
+def selects_pool(ad: LocalAdvertisement | RouteAdvertisement, pool: Pool) -> bool:
+    if not ad.pools and not ad.pool_selectors:
+        return True
+    return pool.name in ad.pools or any(s.selects(pool.labels) for s in ad.pool_selectors)
+
+
+def _meet(one: tuple[Selector, ...], other: tuple[Selector, ...], nodes: Sequence[Node]) -> bool:
+    """Whether some node is selected by both; where no node is known, whether they are the same."""
+    if not nodes:
+        return one == other or not one or not other
+    return any(selects(one, node.labels) and selects(other, node.labels) for node in nodes)
+
+
+def _unknown_aliases(ad: RouteAdvertisement, aliases: Mapping[str, str]) -> list[Problem]:
+    found = []
+    for text in sorted(text for text in ad.communities if ":" not in text and text not in aliases):
+        close = get_close_matches(text, sorted(aliases), n=1)
+        problem = Problem(ref=ad.ref, field="spec.communities", value=text, message="is no name in any Community")
+        hint = f"did you mean {close[0]}?" if close else "write it as a:b or large:a:b:c, or make a Community"
+        found.append(replace(problem, remedy=hint, reason=Reason.UNKNOWN_ALIAS))
+    return found
+
+
+def _too_wide(ad: RouteAdvertisement, pools: Sequence[Pool]) -> list[Problem]:
+    found = []
+    for pool in pools:
+        for r in pool.ranges if selects_pool(ad, pool) else ():
+            length = ad.length(r.first.version)
+            most = length if length == r.first.max_prefixlen else widest(r)
+            if length < most and (r.subnet is None or pool.name in ad.pools):
+                name = "aggregationLength" if r.first.version == 4 else "aggregationLengthV6"
+                message = f"is wider than {r.first}-{r.last} of {pool.ref}: it would draw in what is not of the pool"
+                problem = Problem(ref=ad.ref, field=f"spec.{name}", value=str(length), message=message)
+                found.append(
+                    replace(problem, remedy=f"at least {most}, or a wider range", reason=Reason.AGGREGATION_TOO_WIDE)
+                )
+    return found
+
+
+def widest(found: AddressRange) -> int:
+    """The shortest prefix length that an aggregate of the range may have."""
+    if found.subnet is not None:
+        return found.subnet.prefixlen
+    return min(network.prefixlen for network in summarize_address_range(found.first, found.last))
+
+
+def _conflicts(
+    one: RouteAdvertisement,
+    other: RouteAdvertisement,
+    pools: Sequence[Pool],
+    peers: Sequence[Peer],
+    nodes: Sequence[Node],
+) -> bool:
+    if one.local_pref == other.local_pref or one.service_selectors or other.service_selectors:
+        return False
+    named = [p for p in peers if (not one.peers or p.name in one.peers) and (not other.peers or p.name in other.peers)]
+    is_peer_shared = bool(named) if peers else not one.peers or not other.peers or bool(one.peers & other.peers)
+    if not is_peer_shared or not _meet(one.node_selectors, other.node_selectors, nodes):
+        return False
+    return any(
+        one.length(r.first.version) == other.length(r.first.version)
+        for pool in pools
+        if selects_pool(one, pool) and selects_pool(other, pool)
+        for r in pool.ranges
+    )
+
+
+def _conflict(ad: RouteAdvertisement, other: RouteAdvertisement) -> Problem:
+    message = f"differs from {other.local_pref or 'none'} of {other.ref} for the same routes"
+    problem = Problem(ref=ad.ref, field="spec.localPref", value=str(ad.local_pref or ""), message=message)
+    remedy = "give both one value, or other pools, peers, nodes or lengths"
+    return replace(problem, remedy=remedy, reason=Reason.CONFLICTING_ADVERTISEMENT)
