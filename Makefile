@@ -58,7 +58,7 @@ bench-lab: ## figures of the running lab: latency to the FIB, 1,000 Services, me
 	@$(BIN)/python -m bench.figures
 
 .PHONY: bench-kubernetes
-bench-kubernetes: cluster ## figures with 10,000 Services on a real API server, in a lab of its own (needs root, minutes)
+bench-kubernetes: cluster ## figures with 10,000 Services on a real API server; fails where a bound is not held (needs root, minutes)
 	@$(BIN)/python -m bench.kubernetes
 
 .PHONY: fuzz-frames

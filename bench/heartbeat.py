@@ -28,7 +28,9 @@ async def beat(file: Path) -> None:
         worst, late, beats = max(worst, now - due), late + (now - due > LATE_SECONDS), beats + 1
         if now - written >= 1.0:
             told = {"worst": worst, "late": late, "beats": beats, "cpu": time.process_time()}
-            file.write_text(json.dumps(told), encoding="ascii")  # noqa: ASYNC240 - a few bytes into memory, on /run
+            fresh = file.with_suffix(".new")  # whoever reads it finds a whole one
+            fresh.write_text(json.dumps(told), encoding="ascii")
+            fresh.replace(file)
             written = now
 
 

@@ -36,7 +36,7 @@ from lab.topology import CONTROL_PLANE, NODES, REPOSITORY, Lab
 from tests.e2e import many
 
 COUNT, WRITERS, DEADLINE = 10_000, 24, 300.0
-REPORTS, ADDRESSES = 100, 100
+REPORTS, ADDRESSES, SETTLED_BEATS = 100, 100, 300
 LEAST_A_SECOND, MOST_DECIDING_SECONDS = 500, 2.0
 MOST_AGENT_MB, MOST_SYNC_SECONDS, MOST_STALL_MS = 150, 5.0, 100
 FIRST = IPv4Address("10.120.0.1")
@@ -140,11 +140,12 @@ def reports(lab: Lab) -> None:
 def with_reports(lab: Lab, what: str) -> tuple[float, float]:
     """Seconds until everything is known, and MB of RSS then."""
     log = lab.log("bench-agent")
-    with started(lab, "agent") as (pid, _):
+    with started(lab, "agent") as (pid, told):
         begun = time.monotonic()
         wait(lambda: "the store is known" in read(log))
         known = time.monotonic() - begun
-        wait(lambda: "pass" in read(log))
+        known_beats = beats(told)
+        wait(lambda: beats(told) > known_beats + SETTLED_BEATS)
         say(f"agent, {what}: known after {known:.2f} s, RSS {rss(pid):.1f} MB")
         return known, rss(pid)
 
@@ -164,6 +165,10 @@ def started(lab: Lab, who: str) -> Iterator[tuple[int, Path]]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
+
+
+def beats(told: Path) -> int:
+    return int(json.loads(told.read_text("ascii"))["beats"]) if told.exists() else 0
 
 
 def put_down(lab: Lab, name: str) -> None:
