@@ -19,6 +19,7 @@ from announcer.core.model import (
     PROTOCOL,
     AddVirtualLink,
     IfName,
+    IPAddress,
     KernelAction,
     KernelRoute,
     LinkAddress,
@@ -37,6 +38,8 @@ from announcer.kernel.errors import KernelError, RefusedError
 log = logging.getLogger(__name__)
 GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # RTMGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE
 REOPEN_SECONDS = 1.0
+MAIN = routes.RT_TABLE_MAIN
+GONE = frozenset({errno.EADDRNOTAVAIL})
 AT_ONCE = 500
 """Addresses read or written as bytes between two moments in which the loop may do something else: some 3 ms."""
 
@@ -60,7 +63,7 @@ class Kernel:
         """One complete dump. Raises KernelError when it isn't complete: then nothing is known."""
         found_links = tuple(links.read(message) for message in await self._ask("get_links"))
         ifnames = {link.ifindex: link.ifname for link in found_links}
-        found_routes = [routes.read(m, ifnames) for m in await self._ask("get_routes", table=routes.RT_TABLE_MAIN)]
+        found_routes = [routes.read(m, ifnames) for m in await self._ask("get_routes", table=MAIN)]
         return ObservedKernel(
             links=found_links,
             addresses=tuple(await self._read_addresses(ifnames)),
@@ -155,11 +158,28 @@ class Kernel:
         there = await self._read_addresses({index: action.ifname})
         ours = {a.address for a in there if a.is_ours and a.prefixlen == a.address.max_prefixlen}
         foreign = [a for a in action.addresses if a not in ours and a in {one.address for one in there}]
-        await self._request(
-            [addresses.remove(index, a) for a in action.addresses if a in ours], fine={errno.EADDRNOTAVAIL}
-        )
+        gone = ours.intersection(action.addresses)
+        flushed = await self._read_flushed(action.ifname, [a.address for a in there if a.address not in gone])
+        await self._request([addresses.remove(index, a) for a in action.addresses if a in gone], fine=GONE)
+        for route in flushed:
+            await self._restore_route(route, index)
         if foreign:
             raise KernelError(f"{action.ifname}: {foreign[0]} is not ours (no protocol {PROTOCOL}) and stays")
+
+    async def _read_flushed(self, ifname: IfName, left: list[IPAddress]) -> list[KernelRoute]:
+        """The routes, ours and others', that go with the last IPv4 address of a link (fib_disable_ip)."""
+        if any(address.version == 4 for address in left):
+            return []
+        there = (routes.read(m, {_index(ifname): ifname}) for m in await self._ask("get_routes", table=MAIN))
+        return [r for r in there if r and r.ifname == ifname and r.destination.version == 4]
+
+    async def _restore_route(self, route: KernelRoute, ifindex: int) -> None:
+        """Others' too: it was our removal that took it. What can't be put back is found missing by the next look."""
+        try:
+            await self._ask("route", "add", **routes.arguments(route, ifindex))
+        except RefusedError as error:
+            if error.errno != errno.EEXIST:
+                log.warning("a route that went with the last address of a link is not back: %s: %s", route, error)
 
     async def _request(
         self, messages: list[tuple[int, int, bytes]], fine: frozenset[int] | set[int] = frozenset()

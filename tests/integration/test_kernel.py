@@ -129,6 +129,24 @@ def test_removal_takes_ours_and_leaves_others(node: Namespace) -> None:
     run(node, test)
 
 
+def test_last_address_of_a_link_goes_and_routes_on_it_stay(node: Namespace) -> None:
+    """The kernel flushes them: without ours, answers to what is still on its way here would leave by another link."""
+
+    async def test(kernel: Kernel) -> None:
+        node.ip("addr", "del", "10.111.111.2/24", "dev", "eth0")
+        ours = route("10.112.112.0/24", ETH0, protocol=PROTOCOL)
+        await apply(kernel, PutAddresses(ifname=ETH0, addresses=(V4, V6)), PutRoute(route=ours))
+        node.ip("route", "add", "10.114.114.0/24", "dev", "eth0", "metric", "7")
+        before = (await kernel.read()).routes
+        await kernel.apply(RemoveAddresses(ifname=ETH0, addresses=(V4,)))
+        seen = await kernel.read()
+        assert V4 not in {a.address for a in seen.addresses}
+        assert ours in before
+        assert set(seen.routes) == set(before)
+
+    run(node, test)
+
+
 def test_routes_come_and_go(node: Namespace) -> None:
     async def test(kernel: Kernel) -> None:
         back = route("10.112.112.0/24", "eth0", prefsrc=ip("10.111.111.2"), protocol=PROTOCOL)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from announcer.daemons import process
-from announcer.daemons.process import run_until_told
+from announcer.daemons.process import go_before_others, run_until_told
 
 
 def order(before_end: Callable[[], Awaitable[None]] | None) -> list[str]:
@@ -50,3 +50,32 @@ def test_what_never_ends_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(process, "CLOSING_SECONDS", 0.05)
     assert order(never) == ["work ends", "farewell"]
+
+
+def test_priority_that_is_not_granted_changes_nothing() -> None:
+    """In a process of its own: what is lowered for all its life must not be this one."""
+    nobody = 65534
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        if os.geteuid() == 0:
+            os.setuid(nobody)
+        go_before_others()
+        os.write(writer, str(os.getpriority(os.PRIO_PROCESS, 0)).encode())
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(pid, 0)
+    assert int(os.read(reader, 10)) == os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def test_priority_is_taken_where_it_may_be() -> None:
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        go_before_others()
+        os.write(writer, str(os.getpriority(os.PRIO_PROCESS, 0)).encode())
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(pid, 0)
+    taken = int(os.read(reader, 10))
+    assert taken == (process.NICE if os.geteuid() == 0 else os.getpriority(os.PRIO_PROCESS, 0))
