@@ -69,6 +69,14 @@ fuzz-frames: venv ## parse 1,000,000 mangled ARP, ND and ICMP frames (COUNT=, SE
 bench-wire: venv ## figures of the wire: frames/s decoded, what an ARP flood costs, beside tcpdump (needs root)
 	@$(BIN)/python -m bench.wire
 
+.PHONY: bench-failover
+bench-failover: setup ## what a client sees of every fault and planned change, 30 times each (RUNS=, CASES=; needs root, over an hour)
+	@$(BIN)/python -m bench.failover --runs $(or $(RUNS),30) $(CASES)
+
+.PHONY: bench-soak
+bench-soak: setup ## half an hour with 100 local addresses and load: moves, and what the agents cost (MINUTES=, ADDRESSES=; needs root)
+	@$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),30) --addresses $(or $(ADDRESSES),100)
+
 .PHONY: lock
 lock: venv ## pin all dependencies again, without addresses
 	$(BIN)/pip -q install uv
