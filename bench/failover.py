@@ -30,6 +30,10 @@ def main() -> int:
     parser.add_argument("--load", type=int, default=2, help="busy processes")
     parser.add_argument("--api-away", action="store_true", help="the API server is down (only with --store kubernetes)")
     arguments = parser.parse_args()
+    if unknown := set(arguments.cases) - set(CASES):
+        parser.error(f"{', '.join(sorted(unknown))}: no such case; there are {', '.join(CASES)}")
+    if arguments.api_away and arguments.store != "kubernetes":
+        parser.error("--api-away: only --store kubernetes has an API server that could be away")
     chosen = [CASES[name] for name in arguments.cases or CASES]
     if arguments.api_away:
         chosen = [case for case in chosen if not case.needs_api]
