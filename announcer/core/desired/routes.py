@@ -55,7 +55,7 @@ class Routes:
         return any(
             one.local_pref != other.local_pref
             and one.length(version) == other.length(version)
-            and any(_is_for(one, peer) and _is_for(other, peer) for peer in self._peers)
+            and any(one.is_for(peer.name) and other.is_for(peer.name) for peer in self._peers)
             for one, other in combinations(ads, 2)
         )
 
@@ -75,7 +75,7 @@ class Routes:
                 )
             )
         for peer in self._peers:
-            if _is_for(ad, peer) and address.version in peer.families:
+            if ad.is_for(peer.name) and address.version in peer.families:
                 self._put(peer, prefix, ad)
         return prefix
 
@@ -91,7 +91,3 @@ class Routes:
             local_pref=max((pref for pref in (local_pref, old.local_pref if old else None) if pref), default=None),
             communities=ad.communities | (old.communities if old else frozenset()),
         )
-
-
-def _is_for(ad: RouteAdvertisement, peer: DesiredPeer) -> bool:
-    return not ad.peers or peer.name in ad.peers

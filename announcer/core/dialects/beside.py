@@ -138,7 +138,7 @@ def _conflicts(
 ) -> bool:
     if one.local_pref == other.local_pref or one.service_selectors or other.service_selectors:
         return False
-    named = [p for p in peers if (not one.peers or p.name in one.peers) and (not other.peers or p.name in other.peers)]
+    named = [p for p in peers if one.is_for(p.name) and other.is_for(p.name)]
     is_peer_shared = bool(named) if peers else not one.peers or not other.peers or bool(one.peers & other.peers)
     if not is_peer_shared or not _meet(one.node_selectors, other.node_selectors, nodes):
         return False

@@ -31,6 +31,10 @@ class RouteAdvertisement:
     def length(self, version: int) -> int:
         return self.aggregation if version == 4 else self.aggregation_v6
 
+    def is_for(self, peer: str) -> bool:
+        """Whether the peer of that name gets it."""
+        return not self.peers or peer in self.peers
+
 
 class RouterIdFrom(Enum):
     """What of a node becomes its BGP identifier where none is written."""

@@ -85,7 +85,7 @@ def _peers(snapshot: Snapshot, pool: Pool, node: Node | None, version: int) -> t
         peer.name
         for peer in snapshot.peers
         if version in peer.families and selects(peer.node_selectors, labels)
-        if any(not ad.peers or peer.name in ad.peers for ad in ads)
+        if any(ad.is_for(peer.name) for ad in ads)
     )
 
 
