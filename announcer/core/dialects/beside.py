@@ -42,8 +42,16 @@ def settle_aliases(objects: Iterable[CommunityAliases]) -> tuple[dict[str, str],
                 values[name] = value
             else:
                 message = f"is a name in {home} too, and that one counts"
-                problem = Problem(ref=one.ref, field="spec.communities", value=name, message=message)
-                problems.add(replace(problem, remedy="rename one of both", reason=Reason.DUPLICATE_ALIAS))
+                problems.add(
+                    Problem(
+                        ref=one.ref,
+                        field="spec.communities",
+                        value=name,
+                        message=message,
+                        remedy="rename one of both",
+                        reason=Reason.DUPLICATE_ALIAS,
+                    )
+                )
     return WELL_KNOWN | values, problems
 
 
@@ -58,8 +66,15 @@ def settle_peers(peers: Iterable[Peer], nodes: Sequence[Node]) -> tuple[tuple[Pe
             others.append(peer)
         else:
             message = f"is the address of {twin.ref} on the same nodes too"
-            problem = Problem(ref=peer.ref, field="spec.peerAddress", value=str(peer.peer_address), message=message)
-            problems.add(replace(problem, reason=Reason.DUPLICATE_PEER))
+            problems.add(
+                Problem(
+                    ref=peer.ref,
+                    field="spec.peerAddress",
+                    value=str(peer.peer_address),
+                    message=message,
+                    reason=Reason.DUPLICATE_PEER,
+                )
+            )
     found = (peer for peers in kept.values() for peer in peers)
     return tuple(sorted(found, key=lambda p: (p.ref, p.name))), problems
 
@@ -100,9 +115,17 @@ def _unknown_aliases(ad: RouteAdvertisement, aliases: Mapping[str, str]) -> list
     found = []
     for text in sorted(text for text in ad.communities if ":" not in text and text not in aliases):
         close = get_close_matches(text, sorted(aliases), n=1)
-        problem = Problem(ref=ad.ref, field="spec.communities", value=text, message="is no name in any Community")
         hint = f"did you mean {close[0]}?" if close else "write it as a:b or large:a:b:c, or make a Community"
-        found.append(replace(problem, remedy=hint, reason=Reason.UNKNOWN_ALIAS))
+        found.append(
+            Problem(
+                ref=ad.ref,
+                field="spec.communities",
+                value=text,
+                message="is no name in any Community",
+                remedy=hint,
+                reason=Reason.UNKNOWN_ALIAS,
+            )
+        )
     return found
 
 
@@ -115,9 +138,15 @@ def _too_wide(ad: RouteAdvertisement, pools: Sequence[Pool]) -> list[Problem]:
             if length < most and (r.subnet is None or pool.name in ad.pools):
                 name = "aggregationLength" if r.first.version == 4 else "aggregationLengthV6"
                 message = f"is wider than {r.first}-{r.last} of {pool.ref}: it would draw in what is not of the pool"
-                problem = Problem(ref=ad.ref, field=f"spec.{name}", value=str(length), message=message)
                 found.append(
-                    replace(problem, remedy=f"at least {most}, or a wider range", reason=Reason.AGGREGATION_TOO_WIDE)
+                    Problem(
+                        ref=ad.ref,
+                        field=f"spec.{name}",
+                        value=str(length),
+                        message=message,
+                        remedy=f"at least {most}, or a wider range",
+                        reason=Reason.AGGREGATION_TOO_WIDE,
+                    )
                 )
     return found
 
@@ -152,6 +181,11 @@ def _conflicts(
 
 def _conflict(ad: RouteAdvertisement, other: RouteAdvertisement) -> Problem:
     message = f"differs from {other.local_pref or 'none'} of {other.ref} for the same routes"
-    problem = Problem(ref=ad.ref, field="spec.localPref", value=str(ad.local_pref or ""), message=message)
-    remedy = "give both one value, or other pools, peers, nodes or lengths"
-    return replace(problem, remedy=remedy, reason=Reason.CONFLICTING_ADVERTISEMENT)
+    return Problem(
+        ref=ad.ref,
+        field="spec.localPref",
+        value=str(ad.local_pref or ""),
+        message=message,
+        remedy="give both one value, or other pools, peers, nodes or lengths",
+        reason=Reason.CONFLICTING_ADVERTISEMENT,
+    )
