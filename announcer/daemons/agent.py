@@ -161,7 +161,7 @@ class Agent:
     def holds(self) -> list[HoldReport]:
         """What isn't believed now, the store's doubts among it."""
         health = self.store.health()
-        if health.is_held and health.held_since is not None:
+        if health.held_since is not None:
             return [*self.doubts(), hold_report(health.held_since, f"store: {health.message}")]
         return self.doubts()
 

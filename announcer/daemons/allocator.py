@@ -87,7 +87,7 @@ class Allocator:
     def held(self) -> str:
         """Since when and why the store's lists aren't believed, for its Lease; empty where they are."""
         health = self.store.health()
-        if not health.is_held or health.held_since is None:
+        if health.held_since is None:
             return ""
         hold = hold_report(health.held_since, health.message)
         return f"{hold.since} {hold.message}"

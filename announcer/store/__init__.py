@@ -16,13 +16,16 @@ class StoreError(Exception):
 class StoreHealth:
     """`is_stale`: the source is away, and what it said last stays in force; `message` says what is the matter.
 
-    `is_held`: the source is there, and says so much less than before that it isn't believed yet, since `held_since`.
+    `held_since`: the source is there, and says so much less than before that it isn't believed yet.
     `away_seconds`: for how long it hasn't answered, 0 while it does.
     """
 
     is_synced: bool
     is_stale: bool = False
-    is_held: bool = False
     message: str = ""
     held_since: datetime | None = None
     away_seconds: float = 0.0
+
+    @property
+    def is_held(self) -> bool:
+        return self.held_since is not None

@@ -99,7 +99,7 @@ class FakeStore:
     def health(self) -> StoreHealth:
         since = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC) if self.is_held else None
         message = "held" if self.is_held else ""
-        return StoreHealth(is_synced=self.is_synced, is_held=self.is_held, message=message, held_since=since)
+        return StoreHealth(is_synced=self.is_synced, message=message, held_since=since)
 
     def _status(self, key: Key, one: Raw) -> Raw:
         return {"status": {**one.get("status", {}), **self.statuses[key]}} if key in self.statuses else {}

@@ -165,7 +165,6 @@ class KubernetesStore:
         return StoreHealth(
             is_synced=all(t.is_synced for t in tables if t.resource.is_needed),
             is_stale=bool(held or away),
-            is_held=bool(held),
             message=message,
             held_since=min((t.hold.at for t in tables if t.hold is not None), default=None),
             away_seconds=max((self._clock() - t.failing_since for t in tables if t.error), default=0.0),
