@@ -52,30 +52,29 @@ def test_what_never_ends_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch)
     assert order(never) == ["work ends", "farewell"]
 
 
-def test_priority_that_is_not_granted_changes_nothing() -> None:
-    """In a process of its own: what is lowered for all its life must not be this one."""
-    nobody = 65534
+NOBODY = 65534
+
+
+def priority_of_a_child(*, is_nobody: bool) -> int:
+    """What it gets by asking: in a process of its own, as it is for all of its life."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        if os.geteuid() == 0:
-            os.setuid(nobody)
+        if is_nobody and os.geteuid() == 0:
+            os.setuid(NOBODY)
         go_before_others()
         os.write(writer, str(os.getpriority(os.PRIO_PROCESS, 0)).encode())
         os._exit(0)
     os.close(writer)
     os.waitpid(pid, 0)
-    assert int(os.read(reader, 10)) == os.getpriority(os.PRIO_PROCESS, 0)
+    with os.fdopen(reader, "rb") as told:
+        return int(told.read())
+
+
+def test_priority_that_is_not_granted_changes_nothing() -> None:
+    assert priority_of_a_child(is_nobody=True) == os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def test_priority_is_taken_where_it_may_be() -> None:
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        go_before_others()
-        os.write(writer, str(os.getpriority(os.PRIO_PROCESS, 0)).encode())
-        os._exit(0)
-    os.close(writer)
-    os.waitpid(pid, 0)
-    taken = int(os.read(reader, 10))
-    assert taken == (process.NICE if os.geteuid() == 0 else os.getpriority(os.PRIO_PROCESS, 0))
+    wanted = process.NICE if os.geteuid() == 0 else os.getpriority(os.PRIO_PROCESS, 0)
+    assert priority_of_a_child(is_nobody=False) == wanted
