@@ -16,7 +16,7 @@ from bench.faults import CASES, Case, Seen
 from bench.scene import MANY, Scene
 from lab.command import LabError
 from lab.topology import REPOSITORY
-from tests.e2e.laboratory import laboratory
+from tests.e2e.laboratory import laboratory, stop_api
 
 LOGS = REPOSITORY / "build" / "failover"
 """Logs of the agents in runs that did not hold."""
@@ -42,7 +42,7 @@ def main() -> int:
         scene = Scene(lab)
         scene.prepare(many=len(MANY) if any(case.name == "thousand" for case in chosen) else 0)
         if arguments.api_away:
-            scene.take_api_away()
+            stop_api(lab)
         stack.enter_context(scene.busy(arguments.load))
         say(f"| case | bound | runs | min | median | max | held |\n|{'---|' * 7}")
         results = [measure(scene, case, arguments.runs) for case in chosen]

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench.holding import addresses, recorded, together
-from bench.scene import MANY, MANY_POOL, Scene, asking
+from bench.holding import recorded, together
+from bench.scene import MANY, Scene, asking
 from lab import processes
 from lab.checks import VIP_1, VIP_2
 from lab.topology import NODES
+from tests.e2e.laboratory import addresses
 
 SILENT_MOST, SILENT_MEDIAN, MANY_MOST, SETTLED_MOST, GONE_MOST = 0.45, 0.32, 1.5, 1.0, 15.0
 AWAY_SECONDS, STALL_SECONDS, PARTED_SECONDS, HOGGED_SECONDS, AFTER_SECONDS = 60.0, 0.3, 10.0, 120.0, 1.0
@@ -58,7 +59,7 @@ def silent(scene: Scene, address: str, ifname: str, *, carrier: bool) -> Seen:
 
 
 def thousand(scene: Scene) -> Seen:
-    holder = scene.gather(MANY_POOL)
+    holder = scene.gather()
     with asking(scene.lab, 0.1, MANY) as asked:
         scene.cut(holder, "eth0", carrier=False)
         scene.until(lambda: scene.many_elsewhere(holder), "all of them on other nodes", 20)

@@ -10,8 +10,9 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
-from lab.command import inside, run_json
+from lab.command import inside
 from lab.topology import NODES, Lab
+from tests.e2e.laboratory import addresses
 
 LINE = re.compile(r"\[(?P<at>\S+)\] (?P<gone>Deleted )?\d+: (?P<ifname>\S+) +inet6? (?P<address>[^/ ]+)/")
 
@@ -65,11 +66,6 @@ def together(held: list[Held], since: float = 0.0) -> float:
     return sum(
         end - begin for begin, end in pairwise(edges) if sum(h.begin <= begin and end <= h.end for h in held) > 1
     )
-
-
-def addresses(lab: Lab, host: str, ifname: str) -> set[str]:
-    shown = run_json(["ip", "-j", "-n", lab.namespace(host), "addr", "show", "dev", ifname])
-    return {info["local"] for link in shown for info in link.get("addr_info", [])}
 
 
 @contextmanager

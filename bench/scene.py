@@ -15,12 +15,11 @@ from typing import Any
 
 import yaml
 
-from bench.holding import addresses
 from lab import control_plane, processes
 from lab.checks import VIP_1, VIP_2
 from lab.command import LabError, inside, run, wait_until
 from lab.topology import MANIFEST_SETS, NODES, REPOSITORY, Lab
-from tests.e2e.laboratory import holders, put, row, service
+from tests.e2e.laboratory import addresses, holders, put, row, service
 
 BUSY = "while True: pass"
 EVERY = tuple(node.short for node in NODES)
@@ -155,11 +154,11 @@ class Scene:
     def many_elsewhere(self, node: str) -> bool:
         return sum(self._on(other.short) for other in NODES if other.short != node) >= len(self.many)
 
-    def gather(self, pool: str) -> str:
+    def gather(self) -> str:
         """All addresses of the thousand on one node, and all nodes candidates again. Returns the node."""
         node = max((n.short for n in NODES), key=self._on)
         self.put_nodes(only=node)
-        self.until(lambda: self._on(node) == len(self.many), f"all of {pool} on {node}", 60)
+        self.until(lambda: self._on(node) == len(self.many), f"all of {MANY_POOL} on {node}", 60)
         self.until(lambda: not any(self._on(n.short) for n in NODES if n.short != node), "none elsewhere", 60)
         self.put_nodes()
         self.settle()
@@ -232,13 +231,6 @@ class Scene:
                 stack.callback(process.wait, 5)
                 stack.callback(process.kill)
             yield
-
-    def take_api_away(self) -> None:
-        for name in ("apiserver", "etcd"):
-            processes.hold(self.lab, name)
-            self.signal([p for p in [processes.find(self.lab, name)] if p], signal.SIGKILL)
-        names = ("apiserver", "etcd")
-        self.until(lambda: not any(processes.find(self.lab, name) for name in names), "the API server gone")
 
     def keep_logs(self, name: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

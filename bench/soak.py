@@ -17,9 +17,8 @@ from pathlib import Path
 from bench.holding import recorded
 from bench.scene import Scene
 from lab import processes
-from lab.command import run_json
 from lab.topology import NODES, Lab
-from tests.e2e.laboratory import laboratory
+from tests.e2e.laboratory import addresses, laboratory
 
 TICKS = os.sysconf("SC_CLK_TCK")
 CORE_MOST = {100: 0.01, 1000: 0.03}
@@ -42,7 +41,7 @@ def main() -> int:
         scene.pause(arguments.minutes * 60)
         seconds = time.monotonic() - began
         shares = [(after - old) / seconds for old, after in zip(before, used(lab), strict=True)]
-        told = {found["local"] for node in NODES for found in shown(lab, node.short)}
+        told = {address for node in NODES for address in addresses(lab, node.short, "eth0")}
         moves = [(a, h.node) for a in sorted(told) for h in record.of(a) if h.begin > 0]
         writes = sum(new != old for old, new in zip(written, reports(lab), strict=True))
     say(f"{seconds / 60:.1f} minutes, {held} addresses on eth0 of {len(NODES)} nodes, load {arguments.load}")
@@ -65,11 +64,6 @@ def reports(lab: Lab) -> list[float]:
     """When the NodeAnnouncement of every node was last written."""
     files = sorted((lab.manifests / ".status").rglob("*NodeAnnouncement*"))
     return [file.stat().st_mtime for file in files if file.is_file()]
-
-
-def shown(lab: Lab, node: str) -> list[dict[str, str]]:
-    links = run_json(["ip", "-j", "-n", lab.namespace(node), "addr", "show", "dev", "eth0"])
-    return [info for link in links for info in link.get("addr_info", [])]
 
 
 def say(text: str) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lab import checks, processes
+from lab import checks, control_plane, processes
 from lab.__main__ import build, down
 from lab.command import LabError, inside, run, run_json, wait_until
 from lab.topology import NODES, SUBNET_3, SUBNET_3_V6, Lab
@@ -63,6 +63,19 @@ def kill(lab: Lab, name: str, number: signal.Signals = signal.SIGKILL) -> int:
 
 def restarted(lab: Lab, name: str, old: int) -> bool:
     return processes.find(lab, name) not in {None, old}
+
+
+def stop_api(lab: Lab) -> None:
+    for name in ("apiserver", "etcd"):
+        processes.hold(lab, name)
+        kill(lab, name)
+    until(lambda: not any(processes.find(lab, name) for name in ("apiserver", "etcd")), what="the API server gone")
+
+
+def start_api(lab: Lab) -> None:
+    for name in ("etcd", "apiserver"):
+        processes.release(lab, name)
+    until(lambda: control_plane.is_ready(lab), seconds=60, what="the API server again")
 
 
 class Stream:

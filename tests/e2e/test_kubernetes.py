@@ -32,6 +32,8 @@ from tests.e2e.laboratory import (
     restarted,
     routes,
     row,
+    start_api,
+    stop_api,
     stream,
     until,
 )
@@ -81,19 +83,6 @@ def put_endpoints(lab: Lab, name: str, **conditions: dict[str, bool]) -> None:
         if n.short in conditions
     ]
     patch(lab, "endpointslice", name, {"endpoints": endpoints})
-
-
-def stop_api(lab: Lab) -> None:
-    for name in ("apiserver", "etcd"):
-        processes.hold(lab, name)
-        kill(lab, name)
-    until(lambda: not any(processes.find(lab, name) for name in ("apiserver", "etcd")), what="the API server gone")
-
-
-def start_api(lab: Lab) -> None:
-    for name in ("etcd", "apiserver"):
-        processes.release(lab, name)
-    until(lambda: control_plane.is_ready(lab), seconds=60, what="the API server again")
 
 
 def pass_by(seconds: float) -> None:
