@@ -21,21 +21,28 @@ ROUNDS, COUNT, DEADLINE = 50, 1000, 120.0
 
 def main() -> int:
     lab = default_lab()
+    clear(lab)  # of a run that was killed
     put(lab, "many-pool.yaml", many.group())
     try:
         latencies = [one_service(lab, number) for number in range(ROUNDS)]
         show("Service file written → route in the FIB over 3 nodes, 50 times", latencies)
         start = time.monotonic()
-        file = put(lab, "many.yaml", many.services(COUNT))
+        put(lab, "many.yaml", many.services(COUNT))
         wait(lambda: many.host_routes(lab) == COUNT, pause=0.02)
         say(f"{COUNT} Services in one file → all routed over 3 nodes: {time.monotonic() - start:.2f} s")
         say(f"reachable from ann-host: {many.reachable(lab, COUNT)} of {COUNT}")
         memory(lab)
-        file.unlink()
-        wait(lambda: many.host_routes(lab) == 0, pause=0.1)
     finally:
-        (lab.manifests / "many-pool.yaml").unlink()
+        clear(lab)
     return 0
+
+
+def clear(lab: Lab) -> None:
+    """Take away what this puts into the folder, and wait until the router has followed."""
+    for name in ("bench.yaml", "many.yaml"):
+        (lab.manifests / name).unlink(missing_ok=True)
+    wait(lambda: many.host_routes(lab) == 0, pause=0.1)
+    (lab.manifests / "many-pool.yaml").unlink(missing_ok=True)
 
 
 def one_service(lab: Lab, number: int) -> float:

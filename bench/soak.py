@@ -37,14 +37,14 @@ def main() -> int:
         stack.enter_context(scene.busy(arguments.load))
         record = stack.enter_context(recorded(lab, "eth0"))
         before, written, began = used(lab), reports(lab), time.monotonic()
-        held = sum(len(found) for found in record.first.values())
+        held = sum(len(found.intersection(scene.many)) for found in record.first.values())
         scene.pause(arguments.minutes * 60)
         seconds = time.monotonic() - began
         shares = [(after - old) / seconds for old, after in zip(before, used(lab), strict=True)]
         told = {address for node in NODES for address in addresses(lab, node.short, "eth0")}
         moves = [(a, h.node) for a in sorted(told) for h in record.of(a) if h.begin > 0]
         writes = sum(new != old for old, new in zip(written, reports(lab), strict=True))
-    say(f"{seconds / 60:.1f} minutes, {held} addresses on eth0 of {len(NODES)} nodes, load {arguments.load}")
+    say(f"{seconds / 60:.1f} minutes, {held} addresses of the pool on {len(NODES)} nodes, load {arguments.load}")
     say(f"moves: {len(moves)} {moves[:5]}")
     say("processor time of each agent, of a core: " + ", ".join(f"{share:.2%}" for share in shares))
     say(f"reports written: {writes}")
@@ -61,9 +61,9 @@ def used(lab: Lab) -> list[float]:
 
 
 def reports(lab: Lab) -> list[float]:
-    """When the NodeAnnouncement of every node was last written."""
-    files = sorted((lab.manifests / ".status").rglob("*NodeAnnouncement*"))
-    return [file.stat().st_mtime for file in files if file.is_file()]
+    """When the NodeAnnouncement of every node was last written. Raises FileNotFoundError where one never was."""
+    folder = lab.manifests / ".status" / "nodeannouncement" / "_cluster"
+    return [(folder / f"{node.name}.json").stat().st_mtime for node in NODES]
 
 
 def say(text: str) -> None:
