@@ -14,7 +14,6 @@ and not much more is missing.
 """
 
 import asyncio
-import gc
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
@@ -240,14 +239,12 @@ class KubernetesStore:
             return pause
         is_news = listing.has_news or bool(lost) or not table.is_synced or table.hold is not None
         is_news = is_news or table.entries.keys() != listing.entries.keys()
-        is_first, table.is_synced = not table.is_synced, True
+        table.is_synced = True
         self._forget(table, table.entries.keys() - listing.entries.keys())
         table.entries, table.version, table.seen = listing.entries, listing.version, seen
         table.entries.update({key: new for key, new in listing.written.items() if is_older(seen, new.resource_version)})
         table.listing, table.is_listing = _Listing(version=listing.version), False
         table.hold, table.is_released = None, False
-        if is_first:  # what stays for long is no business of the garbage collector, whose pauses grow with it
-            gc.freeze()
         if is_news:
             self._touch()
             self._wake()

@@ -1,14 +1,16 @@
 """How a daemon ends: what is under way first, then the work, then farewell."""
 
 import asyncio
+import gc
 import os
 import signal
+import weakref
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from announcer.daemons import process
-from announcer.daemons.process import go_before_others, run_until_told
+from announcer.daemons.process import WHOLE_SECONDS, go_before_others, keep_pauses_short, run_until_told
 
 
 def order(before_end: Callable[[], Awaitable[None]] | None) -> list[str]:
@@ -78,3 +80,31 @@ def test_priority_that_is_not_granted_changes_nothing() -> None:
 def test_priority_is_taken_where_it_may_be() -> None:
     wanted = process.NICE if os.geteuid() == 0 else os.getpriority(os.PRIO_PROCESS, 0)
     assert priority_of_a_child(is_nobody=False) == wanted
+
+
+def test_what_outlived_a_collection_is_looked_at_again_only_once_in_a_while() -> None:
+    now = 0.0
+    undo = keep_pauses_short(lambda: now)
+    try:
+        gc.collect()
+        assert gc.get_freeze_count() > len(gc.get_objects())
+        lost = weakref.ref(cycle := Cycle())
+        gc.collect()
+        del cycle
+        gc.collect()
+        assert lost(), "a cycle that had outlived a collection is not looked at"
+        now = WHOLE_SECONDS
+        gc.collect()
+        gc.collect()
+        assert not lost()
+        fresh = weakref.ref(Cycle())
+        gc.collect()
+        assert not fresh()
+    finally:
+        undo()
+    assert gc.get_freeze_count() == 0
+
+
+class Cycle:
+    def __init__(self) -> None:
+        self.me = self
