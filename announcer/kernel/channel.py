@@ -115,20 +115,23 @@ class Channel:
         return sequence
 
     async def _receive(self) -> list[tuple[int, int, int, memoryview]]:
-        """(sequence, type, flags, data) of each message of one datagram."""
+        """The messages of one datagram."""
         try:
             async with asyncio.timeout(self._timeout):
                 datagram = memoryview(await asyncio.get_running_loop().sock_recv(self._socket, READ_SIZE))
         except (TimeoutError, OSError) as error:
             raise KernelError(f"netlink gave no answer: {error or 'timeout'}") from error
-        found = []
-        while len(datagram) >= HEADER.size:
-            length, kind, flags, sequence, _ = HEADER.unpack_from(datagram)
-            if not HEADER.size <= length <= len(datagram):
-                raise KernelError("netlink gave a truncated message")
-            found.append((sequence, kind, flags, datagram[HEADER.size : length]))
-            datagram = datagram[(length + 3) & ~3 :]
-        return found
+        return list(messages(datagram))
+
+
+def messages(datagram: memoryview) -> Iterator[tuple[int, int, int, memoryview]]:
+    """(sequence, type, flags, data) of each message of one datagram. Raises KernelError at a truncated one."""
+    while len(datagram) >= HEADER.size:
+        length, kind, flags, sequence, _ = HEADER.unpack_from(datagram)
+        if not HEADER.size <= length <= len(datagram):
+            raise KernelError("netlink gave a truncated message")
+        yield sequence, kind, flags, datagram[HEADER.size : length]
+        datagram = datagram[(length + 3) & ~3 :]
 
 
 def _refusal(data: memoryview) -> RefusedError | None:

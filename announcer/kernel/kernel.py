@@ -32,7 +32,7 @@ from announcer.core.model import (
     SetDevconf,
 )
 from announcer.kernel import addresses, links, routes
-from announcer.kernel.channel import Channel
+from announcer.kernel.channel import Channel, messages
 from announcer.kernel.errors import KernelError, RefusedError
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,8 @@ class Kernel:
     def __init__(self, *, timeout_seconds: float = 5.0) -> None:
         self._timeout = timeout_seconds
         self._route_socket: Any = None
+        self._ifnames: dict[int, IfName] = {}
+        self._mortal: frozenset[tuple[IfName, IPAddress]] = frozenset()
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,9 +66,11 @@ class Kernel:
         found_links = tuple(links.read(message) for message in await self._ask("get_links"))
         ifnames = {link.ifindex: link.ifname for link in found_links}
         found_routes = [routes.read(m, ifnames) for m in await self._ask("get_routes", table=MAIN)]
+        found = tuple(await self._read_addresses(ifnames))
+        self._ifnames, self._mortal = ifnames, frozenset((a.ifname, a.address) for a in found if _is_mortal(a))
         return ObservedKernel(
             links=found_links,
-            addresses=tuple(await self._read_addresses(ifnames)),
+            addresses=found,
             routes=tuple(route for route in found_routes if route),
             devconf_all=links.read_devconf_all(),
         )
@@ -90,8 +94,9 @@ class Kernel:
                 assert_never(action)
 
     async def watch(self, wake: Callable[[], None]) -> None:
-        """For ever: call `wake` soon after anything changes. A message is a hint to look again, never read itself;
-        when the kernel had more to say than the socket holds (ENOBUFS), that is a hint too.
+        """For ever: call `wake` soon after anything changes. A message is a hint to look again, nothing is learned from
+        it; when the kernel had more to say than the socket holds (ENOBUFS), that is a hint too. Only that a lifetime of
+        ours goes on is no news: of a thousand addresses it is said every three seconds.
         """
         loop = asyncio.get_running_loop()
         while True:
@@ -100,13 +105,25 @@ class Kernel:
                 hints.bind((0, GROUPS))
                 try:
                     while True:
-                        await loop.sock_recv(hints, 1 << 16)
-                        wake()
+                        hint = memoryview(await loop.sock_recv(hints, 1 << 16))
+                        if not self._is_renewal(hint):
+                            wake()
                 except OSError as error:
                     wake()
                     if error.errno != errno.ENOBUFS:
                         log.warning("kernel notifications are opened again: %s", error)
                         await asyncio.sleep(REOPEN_SECONDS)
+
+    def _is_renewal(self, hint: memoryview) -> bool:
+        """Whether it says nothing but lifetimes, of addresses of ours that had one at the last look."""
+        try:
+            return all(kind == addresses.RTM_NEWADDR and self._has(data) for _, kind, _, data in messages(hint))
+        except KernelError:
+            return False
+
+    def _has(self, data: memoryview) -> bool:
+        told = addresses.read(data, self._ifnames)
+        return told is not None and _is_mortal(told) and (told.ifname, told.address) in self._mortal
 
     # -- links -----------------------------------------------------------------------------------------------------
 
@@ -146,12 +163,12 @@ class Kernel:
 
     async def _put_addresses(self, action: PutAddresses) -> None:
         index = _index(action.ifname)
-        messages: list[tuple[int, int, bytes]] = []
+        puts: list[tuple[int, int, bytes]] = []
         for start in range(0, len(action.addresses), AT_ONCE):
             some = action.addresses[start : start + AT_ONCE]
-            messages += [addresses.put(index, a, action.valid_seconds) for a in some]
+            puts += [addresses.put(index, a, action.valid_seconds) for a in some]
             await asyncio.sleep(0)
-        await self._request(messages)
+        await self._request(puts)
 
     async def _remove_addresses(self, action: RemoveAddresses) -> None:
         index = _index(action.ifname)
@@ -238,6 +255,10 @@ class Kernel:
         old, self._route_socket = self._route_socket, None
         if old is not None:
             await old.__aexit__(None, None, None)
+
+
+def _is_mortal(address: LinkAddress) -> bool:
+    return address.is_ours and address.valid_seconds is not None
 
 
 def _index(ifname: IfName) -> int:

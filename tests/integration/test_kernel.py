@@ -220,6 +220,32 @@ def test_change_by_somebody_wakes_within_100_ms(node: Namespace) -> None:
     run(node, test)
 
 
+def test_lifetime_that_goes_on_wakes_nobody_and_all_else_does(node: Namespace) -> None:
+    async def test(kernel: Kernel) -> None:
+        fence = PutAddresses(ifname=ETH0, addresses=(V4, V6), valid_seconds=10)
+        await kernel.apply(fence)
+        await kernel.read()
+        news: list[float] = []
+        watching = asyncio.ensure_future(kernel.watch(lambda: news.append(time.monotonic())))
+        await asyncio.sleep(0)
+        for change in (("addr", "change", f"{V4}/32", "dev", "eth0"), ("addr", "del", f"{V6}/128", "dev", "eth0")):
+            await kernel.apply(fence)
+            before = time.monotonic()
+            node.ip(*change)
+            await until(lambda: news, seconds=2)
+            assert news[0] >= before, "the fence was no news"
+            await kernel.read()
+            await kernel.apply(fence)
+            await kernel.read()
+            await until(lambda: news and time.monotonic() - news[-1] > 0.1, seconds=2)
+            news.clear()
+        await kernel.apply(PutAddresses(ifname=ETH0, addresses=(ip("10.120.0.1"),), valid_seconds=10))
+        await until(lambda: news, seconds=2)
+        watching.cancel()
+
+    run(node, test)
+
+
 def test_watch_survives_more_news_than_its_socket_holds(node: Namespace) -> None:
     async def test(kernel: Kernel) -> None:
         woken: list[int] = []
