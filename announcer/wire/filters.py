@@ -4,6 +4,7 @@
 |---|---|
 | ARP (Ethernet and IPv4, request or reply) | its spa, or for a probe its tpa, is within the ranges |
 | ICMPv6 types 135 and 136 | hop limit 255; the address that they tell of is within the ranges |
+| probes of either | only while they are wanted: of all frames of a calm segment they are the most |
 | ICMP type 0, ICMPv6 type 129 | the identifier is ours |
 
 Everything else is dropped, and so are frames of another VLAN (the socket sees them with their tag stripped, RFC 826
@@ -42,9 +43,10 @@ Jumps lead forward, over 255 instructions at most; that is what bounds RANGES_MO
 """
 
 
-def program(identifier: int, addresses: Iterable[IPAddress] | None = None) -> bytes:
+def program(identifier: int, addresses: Iterable[IPAddress] | None = None, *, probes: bool = True) -> bytes:
     """The array of struct sock_filter. `addresses` None lets ARP and neighbor discovery of all addresses through."""
     v4, v6 = _ranges(addresses, 4), _ranges(addresses, 6)
+    v4_probe, v6_probe = ("", "nd target") if probes else ("drop", "ipv6 drop")
     lines: list[Line] = [
         (LD, VLAN_TAG), (AND, 0x0FFF), (JEQ, 0, "", "drop"),
         (LD, PKTTYPE), (JEQ, OTHERHOST, "drop", ""),
@@ -58,7 +60,7 @@ def program(identifier: int, addresses: Iterable[IPAddress] | None = None) -> by
         (LD, 14), (JEQ, 1 << 16 | ETH_P_IP, "", "drop"),
         (LD, 18), (JEQ, ARP_REQUEST, "arp sender", ""), (JEQ, ARP_REPLY, "", "drop"),
         "arp sender",
-        (LD, 28), (JEQ, 0, "", "arp ranges"),  # spa is zero: a probe
+        (LD, 28), (JEQ, 0, v4_probe, "arp ranges"),  # spa is zero: a probe
         (LD, 38),
         "arp ranges", *_within(v4, "take", "drop"),
         "drop", (RET, 0),
@@ -70,7 +72,7 @@ def program(identifier: int, addresses: Iterable[IPAddress] | None = None) -> by
         "nd",
         (LDB, 21), (JEQ, nd.HOP_LIMIT, "", "ipv6 drop"),
         (LDB, 54), (JEQ, nd.ADVERTISEMENT, "nd target", ""), (JEQ, nd.SOLICITATION, "", "ipv6 drop"),
-        (LD, 34), (JEQ, 0, "nd target", "nd ranges"),  # the source, as good as zero: duplicate address detection
+        (LD, 34), (JEQ, 0, v6_probe, "nd ranges"),  # the source, as good as zero: duplicate address detection
         "nd target", (LD, 74),
         "nd ranges", *_within(v6, "ipv6 take", "ipv6 drop"),
         "ipv6 drop", (RET, 0),

@@ -1,18 +1,17 @@
 """The wire of a node: one packet socket per link, sends what Actions say, hears who holds what and who is alive.
 
-What the filters let through is read as it comes; where that is more than CALM_TURNS times in WINDOW, the socket is
-looked at every PAUSE instead (as NAPI does in the kernel), so that a flood costs a bounded share of a core and the
-frames are still heard. Whoever judges silence calls `read_empty` first. Sending is paced, as a burst of a thousand
-frames is more than a switch or a client may keep.
+What the filters let through is read GATHER after the first of it came, all at once, or before that when somebody who
+judges silence calls `read_empty`: as ownership does so ten times a second, nearly nothing wakes this process but its
+own beat, and a flood costs a bounded share of a core. The kernel has noted when each frame came. Sending is paced, as a
+burst of a thousand frames is more than a switch or a client may keep.
 """
 
 import asyncio
 import errno
 import logging
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv6Address
 from types import TracebackType
 from typing import Self
@@ -41,8 +40,8 @@ log = logging.getLogger(__name__)
 FRAMES_A_TURN = 512
 FRAMES_AT_MOST = 16_384
 """More than a socket's buffer holds: `read_empty` ends also where frames come faster than they are read."""
-CALM_TURNS, WINDOW = 64, 0.1
-CALM_FRAMES, PAUSE = 2, 0.005
+GATHER = 0.12
+"""Seconds; longer than ownership's interval by default, and a tenth of what two holders may take to settle."""
 BURST, BURST_PAUSE = 32, 0.001
 COOKIE_BYTES = 8
 
@@ -53,17 +52,15 @@ class WireError(Exception):
 
 @dataclass(slots=True)
 class _Listening:
-    """A port and how it is read: by the loop as frames come, or, while `timer` is set, every PAUSE."""
+    """A port, and how it is read: `timer` is set from its first frame until a reading that brings none."""
 
     port: Port
-    turns: int = 0
-    window: float = 0.0
-    timer: asyncio.TimerHandle | None = field(default=None)
+    timer: asyncio.TimerHandle | None = None
 
 
 class Wire:
-    """`async with Wire(heard) as wire:`; `heard` gets what one reading brought, in order, equal values once, with
-    the time of the first.
+    """`async with Wire(heard) as wire:`; `heard` gets what one reading brought, in order; of frames that say the
+    same, the first.
     """
 
     def __init__(self, heard: Callable[[tuple[WireEvent, ...]], None], *, timeout_seconds: float = 1.0) -> None:
@@ -71,6 +68,7 @@ class Wire:
         self._links: dict[int, _Listening] = {}
         self._identifier, self._cookie = int.from_bytes(os.urandom(2), "big"), os.urandom(COOKIE_BYTES)
         self._addresses: frozenset[IPAddress] | None = None
+        self._hears_probes = True
         self._program = program(self._identifier)
 
     async def __aenter__(self) -> Self:
@@ -101,9 +99,18 @@ class Wire:
         of the rest, so that a flood about others' addresses costs nothing.
         """
         wanted = None if addresses is None else frozenset(addresses)
-        if wanted == self._addresses:
-            return
-        self._addresses, self._program = wanted, program(self._identifier, wanted)
+        if wanted != self._addresses:
+            self._addresses = wanted
+            self._filter()
+
+    def hear_probes(self, *, wanted: bool) -> None:
+        """Whether HeardProbe is told of at all; it is from the beginning."""
+        if wanted != self._hears_probes:
+            self._hears_probes = wanted
+            self._filter()
+
+    def _filter(self) -> None:
+        self._program = program(self._identifier, self._addresses, probes=self._hears_probes)
         for listening in self._links.values():
             listening.port.listen_for(self._program)
 
@@ -112,13 +119,17 @@ class Wire:
 
     def read_empty(self) -> None:
         """Tell of everything that has arrived by now: only then is silence silence."""
+        found: list[WireEvent] = []
         for listening in list(self._links.values()):
             taken = 0
             while taken < FRAMES_AT_MOST:
-                batch = self._read(listening)
+                batch = self._read(listening, found)
                 taken += batch.taken
                 if batch.is_empty or batch.fault:
                     break
+            if listening.timer and self._links.get(listening.port.ifindex) is listening:
+                self._look_later(listening)
+        self._tell(found)
 
     async def apply(self, action: WireAction) -> None:
         """Send one frame per address, in order, paced. Raises WireError at the first that can't be sent."""
@@ -178,7 +189,7 @@ class Wire:
             log.warning("link not opened: %s: %s", link.ifname, error)
             return
         listening = self._links[link.ifindex] = _Listening(port)
-        asyncio.get_running_loop().add_reader(port.fileno(), self._turn, listening)
+        asyncio.get_running_loop().add_reader(port.fileno(), self._arrives, listening)
 
     def _close(self, listening: _Listening) -> None:
         del self._links[listening.port.ifindex]
@@ -187,44 +198,44 @@ class Wire:
         asyncio.get_running_loop().remove_reader(listening.port.fileno())
         listening.port.close()
 
-    def _turn(self, listening: _Listening) -> None:
-        now = time.monotonic()
-        if now - listening.window > WINDOW:
-            listening.window, listening.turns = now, 0
-        listening.turns += 1
-        self._read(listening)
-        if listening.turns > CALM_TURNS and self._links.get(listening.port.ifindex) is listening:
-            asyncio.get_running_loop().remove_reader(listening.port.fileno())
-            self._look_later(listening)
+    def _arrives(self, listening: _Listening) -> None:
+        asyncio.get_running_loop().remove_reader(listening.port.fileno())
+        self._look_later(listening)
 
     def _look_later(self, listening: _Listening) -> None:
-        listening.timer = asyncio.get_running_loop().call_later(PAUSE, self._look, listening)
+        if listening.timer:
+            listening.timer.cancel()
+        listening.timer = asyncio.get_running_loop().call_later(GATHER, self._look, listening)
 
     def _look(self, listening: _Listening) -> None:
-        batch = self._read(listening)
+        found: list[WireEvent] = []
+        batch = self._read(listening, found)
+        self._tell(found)
         if self._links.get(listening.port.ifindex) is not listening:
             return
-        if batch.taken > CALM_FRAMES:
+        if batch.taken:
             self._look_later(listening)
-            return
-        listening.timer = None
-        asyncio.get_running_loop().add_reader(listening.port.fileno(), self._turn, listening)
+        else:
+            listening.timer = None
+            asyncio.get_running_loop().add_reader(listening.port.fileno(), self._arrives, listening)
 
-    def _read(self, listening: _Listening) -> Batch:
+    def _read(self, listening: _Listening, found: list[WireEvent]) -> Batch:
+        """What a reading brings is put into `found`."""
         port = listening.port
         batch = port.read(FRAMES_A_TURN)
-        found: dict[WireEvent, None] = {}
         for seen, arrived in batch.seen:
             if (value := self._value(port.ifname, seen, arrived)) is None:
                 port.counters.ignored += 1
             else:
-                found.setdefault(value)
+                found.append(value)
         if batch.fault and batch.fault.errno not in {errno.ENETDOWN, errno.ENOBUFS}:
             log.warning("link closed: %s: %s", port.ifname, batch.fault)
             self._close(listening)
+        return batch
+
+    def _tell(self, found: list[WireEvent]) -> None:
         if found:
             self._heard(tuple(found))
-        return batch
 
     def _value(self, ifname: IfName, seen: Seen, at: float) -> WireEvent | None:
         match seen:

@@ -11,12 +11,16 @@ class FakeWire:
         self.sent: list[WireAction] = []
         self.links: set[IfName] = set()
         self.addresses: frozenset[IPAddress] | None = None
+        self.hears_probes = True
 
     def set_links(self, links: Iterable[Link]) -> None:
         self.links = {link.ifname for link in links}
 
     def listen_for(self, addresses: Iterable[IPAddress] | None) -> None:
         self.addresses = None if addresses is None else frozenset(addresses)
+
+    def hear_probes(self, *, wanted: bool) -> None:
+        self.hears_probes = wanted
 
     def read_empty(self) -> None:
         """What a test says is heard at once: nothing ever waits."""

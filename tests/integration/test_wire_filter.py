@@ -158,6 +158,9 @@ def test_kernel_lets_through_the_addresses_that_are_listened_for(ends: tuple[Nam
         for build in (frames.announcement, frames.probe):
             assert [passed(port, sender, build(OTHER, a)) for a in ADDRESSES] == [1] * len(ADDRESSES)
             assert [passed(port, sender, build(OTHER, a)) for a in others] == [0] * len(others)
+        port.listen_for(program(OURS, [*ADDRESSES, MARKED], probes=False))
+        assert [passed(port, sender, frames.probe(OTHER, a)) for a in ADDRESSES] == [0] * len(ADDRESSES)
+        assert [passed(port, sender, frames.announcement(OTHER, a)) for a in ADDRESSES] == [1] * len(ADDRESSES)
         port.listen_for(program(OURS))
         assert [passed(port, sender, frames.probe(OTHER, a)) for a in others] == [1] * len(others)
     port.close()

@@ -2,10 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from random import Random
 
+from announcer.core import own
 from announcer.core.model import (
     Action,
     Heard,
@@ -20,7 +21,7 @@ from announcer.core.model import (
     SendRequest,
     WireEvent,
 )
-from announcer.core.own import Asked, Frames, Key, Ownership
+from announcer.core.own import Asked, Key, Ownership
 
 ETH0 = IfName("eth0")
 ROUTER, STRANGER = "router", "stranger"
@@ -69,7 +70,7 @@ class Segment:
     def at(self, pause: float, what: Callable[[], None]) -> None: ...
 
     @abstractmethod
-    def hear(self, host: Host, told: Frames) -> None: ...
+    def hear(self, host: Host, told: WireEvent) -> None: ...
 
     def make_host(self, number: int, *, is_bare: bool) -> Host:
         nics = {
@@ -174,9 +175,9 @@ class Segment:
         """The filter lets through what the agent listens for; the kernel says when it took it."""
         if not isinstance(told, HeardEcho) and told.address not in host.interest:
             return
-        if isinstance(told, Heard):
-            told = Heard(ifname=told.ifname, address=told.address, lladdr=told.lladdr, at=self.now)
-        self.hear(host, Frames(frames=(told,)))
+        if isinstance(told, HeardProbe) and not own.minds_probes(host.state):
+            return
+        self.hear(host, replace(told, at=self.now))
 
 
 def _shown(host: Host, ifname: IfName, address: IPAddress) -> Heard:

@@ -13,8 +13,9 @@ from random import Random
 
 from announcer.core import own
 from announcer.core.elect import elect
-from announcer.core.model import Action, IfName, IPAddress, NodeName, PutAddresses, RemoveAddresses
+from announcer.core.model import Action, IfName, IPAddress, NodeName, PutAddresses, RemoveAddresses, WireEvent
 from announcer.core.own import Frames, Key, May, Move, Neighbor, OwnLink, Present, Refreshed, Tick, Timing
+from announcer.wire.sockets import GATHER
 from tests.property.segment import ETH0, Host, Segment, gateways
 
 __all__ = ["ETH0", "Host", "World"]
@@ -225,9 +226,7 @@ class World(Segment):
         """Whatever was in the socket is read before time is told."""
         if not self.can_act(host):
             return
-        waiting, host.waiting = host.waiting, []
-        if waiting:
-            self.tell(host, Frames(frames=tuple(waiting)))
+        self.read(host)
         if own.next_due(host.state) <= self.now:
             self.tell(host, Tick())
         self._later(host, max(0.0, own.next_due(host.state) - self.now))
@@ -282,11 +281,27 @@ class World(Segment):
             del host.addresses[key]
             self._soon(host)
 
-    def hear(self, host: Host, told: own.Frames) -> None:
-        if self.can_act(host):
-            self.tell(host, told)
-        elif host.runs and self.is_up(host):
-            host.waiting.extend(told.frames)
+    def hear(self, host: Host, told: WireEvent) -> None:
+        """It waits in the socket: for the next tick, or for a reading some time after the first."""
+        if not host.runs or not self.is_up(host):
+            return
+        host.waiting.append(told)
+        if len(host.waiting) == 1:
+            self._read_later(host)
+
+    def _read_later(self, host: Host) -> None:
+        life = host.life
+
+        def read() -> None:
+            if host.life == life and host.waiting:
+                self.read(host) if self.can_act(host) else self._read_later(host)
+
+        self.at(GATHER, read)
+
+    def read(self, host: Host) -> None:
+        if host.waiting:
+            waiting, host.waiting = host.waiting, []
+            self.tell(host, Frames(frames=tuple(waiting)))
 
 
 def _addresses(number: int, families: str) -> tuple[list[IPAddress], dict[IPAddress, IPAddress]]:

@@ -18,6 +18,7 @@ from announcer.core.own.order import rank as rank
 from announcer.core.own.order import successors as successors
 from announcer.core.own.rules import farewell as farewell
 from announcer.core.own.rules import interest as interest
+from announcer.core.own.rules import minds_probes as minds_probes
 from announcer.core.own.rules import next_due as next_due
 from announcer.core.own.rules import step as step
 from announcer.core.own.timing import SETTINGS as SETTINGS

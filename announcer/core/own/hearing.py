@@ -1,6 +1,5 @@
 """What is heard: who holds what (rules 5 and 9), who lives, and who has been away (rule 11)."""
 
-from dataclasses import replace
 from math import inf
 from typing import assert_never
 
@@ -64,7 +63,7 @@ def _hear_holder(work: Work, key: Key, entry: Entry, heard: Heard) -> None:
             pass
         case Phase.WATCHING if entry.holder == heard.lladdr and entry.silent:
             due = work.next_look(key, entry)
-            work.set(key, replace(entry, heard=work.now, silent=0, asking=-inf, due=due))
+            work.set(key, entry._replace(heard=work.now, silent=0, asking=-inf, due=due))
             work.succeed_if_planned(key)
         case Phase.WAITING | Phase.PROBING | Phase.WATCHING | Phase.SUCCEEDING:
             since = entry.since if entry.phase is Phase.WATCHING and entry.holder == heard.lladdr else work.now
@@ -99,7 +98,7 @@ def _settle(work: Work, key: Key, entry: Entry, lladdr: str) -> None:
     elif is_strange and work.now >= entry.until:
         work.announce(key)
         work.probes[key] = None
-        work.set(key, replace(work.entries[key], until=work.now + work.timing.defend, heard=work.now))
+        work.set(key, work.entries[key]._replace(until=work.now + work.timing.defend, heard=work.now))
     elif is_strange and work.now - entry.heard > work.timing.interval * 5 and lladdr in work.neighbors:
         work.announce(key)  # it was an old frame, and so is this
     else:
@@ -123,7 +122,7 @@ def _back_off(work: Work, key: Key) -> None:
     entry, timing = work.entries[key], work.timing
     pause = timing.leave / 2 if entry.tries < 30 else timing.foreign_most
     until = work.now + pause
-    work.set(key, replace(entry, until=until, tries=entry.tries + 1, due=min(entry.due, until)))
+    work.set(key, entry._replace(until=until, tries=entry.tries + 1, due=min(entry.due, until)))
 
 
 def _hear_from(work: Work, target: Target, lives: Target | None) -> None:
@@ -141,7 +140,7 @@ def _hear_from(work: Work, target: Target, lives: Target | None) -> None:
         for key, entry in list(work.entries.items()):
             if key[0] == ifname and entry.phase is Phase.HOLDING and (node in entry.order or entry.source == lladdr):
                 if entry.source == lladdr:
-                    work.set(key, replace(entry, source=""))
+                    work.set(key, entry._replace(source=""))
                     work.probes[key] = None
                 work.announce(key)
     if was_dead:

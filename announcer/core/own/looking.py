@@ -1,7 +1,6 @@
 """What the kernel has: adopted after a restart, put back when somebody took it away; carrier (rule 10)."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from math import inf
 
 from announcer.core.model import IfName
@@ -51,7 +50,7 @@ def _adopted(work: Work, key: Key) -> Entry:
 
 def _put_back(work: Work, key: Key, entry: Entry) -> None:
     """Somebody deleted it. What went with the fence is not held any more by the time this is asked, see `step`."""
-    work.set(key, replace(entry, announced=0, due=work.now + work.timing.announce[0], last_announced=work.now))
+    work.set(key, entry._replace(announced=0, due=work.now + work.timing.announce[0], last_announced=work.now))
     work.puts.append(key)
 
 
@@ -64,9 +63,9 @@ def _darken(work: Work, ifname: IfName) -> None:
             continue
         if entry.is_held:
             due = work.now + 2 * work.timing.interval
-            work.set(key, replace(entry, phase=Phase.DARK, since=work.now, due=due))
+            work.set(key, entry._replace(phase=Phase.DARK, since=work.now, due=due))
         else:
-            work.set(key, replace(entry, phase=Phase.WAITING, since=work.now, due=inf, holder=""))
+            work.set(key, entry._replace(phase=Phase.WAITING, since=work.now, due=inf, holder=""))
 
 
 def _light(work: Work, ifname: IfName) -> None:
@@ -75,7 +74,7 @@ def _light(work: Work, ifname: IfName) -> None:
         if key[0] != ifname:
             continue
         if entry.phase is Phase.DARK:
-            work.set(key, replace(entry, phase=Phase.HOLDING, since=work.now, announced=0))
+            work.set(key, entry._replace(phase=Phase.HOLDING, since=work.now, announced=0))
             work.announce(key)
             work.probes[key] = None
         else:

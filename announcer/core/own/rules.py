@@ -1,7 +1,6 @@
 """The rules of the protocol, §4, one function an event; `step` is the only way in."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from math import inf
 from typing import assert_never
 
@@ -79,6 +78,11 @@ def interest(state: Ownership) -> frozenset[IPAddress]:
     return frozenset([*(address for _, address in state.entries), *nodes, *gateways])
 
 
+def minds_probes(state: Ownership) -> bool:
+    """Whether it matters now that somebody else asks for an address: only to one that asks for it itself."""
+    return any(entry.phase is Phase.PROBING for entry in state.entries.values())
+
+
 def _count(work: Work, asked: Asked) -> None:
     """Whoever was asked has a whole interval from now on to answer."""
     watch.count(work, asked)
@@ -86,7 +90,7 @@ def _count(work: Work, asked: Asked) -> None:
         entry = work.entries.get(key)
         if entry is not None and entry.asking == asked.at:
             due = work.now + work.timing.interval if entry.phase is Phase.PROBING else entry.due
-            work.set(key, replace(entry, silent=entry.silent + 1, asking=-inf, due=due))
+            work.set(key, entry._replace(silent=entry.silent + 1, asking=-inf, due=due))
 
 
 # -- what the pass decided -------------------------------------------------------------------------------------------
@@ -100,19 +104,19 @@ def _judge(work: Work, may: May) -> None:
         if old is None:
             _enter(work, key, Entry(phase=Phase.WAITING, due=inf, since=work.now, order=order))
         elif old.phase is Phase.LEAVING:
-            back = replace(old, phase=Phase.HOLDING, since=work.now, due=work.now, announced=0)
-            work.set(key, replace(back, order=order))
+            back = old._replace(phase=Phase.HOLDING, since=work.now, due=work.now, announced=0)
+            work.set(key, back._replace(order=order))
         else:
-            work.set(key, replace(old, order=order))
+            work.set(key, old._replace(order=order))
             _reconsider(work, key)
     for key in [k for k in work.entries if k not in may.candidacies]:
         entry = work.entries[key]
         if entry.phase is Phase.HOLDING:
             if key[1] not in may.keep:  # rule 5
-                leaving = replace(entry, phase=Phase.LEAVING, since=work.now, order=())
-                work.set(key, replace(leaving, due=work.now + work.timing.leave))
+                leaving = entry._replace(phase=Phase.LEAVING, since=work.now, order=())
+                work.set(key, leaving._replace(due=work.now + work.timing.leave))
         elif entry.phase is Phase.DARK:
-            work.set(key, replace(entry, order=()))
+            work.set(key, entry._replace(order=()))
         elif entry.phase is not Phase.LEAVING:
             work.drop(key)
 
@@ -138,6 +142,6 @@ def _reconsider(work: Work, key: Key) -> None:
     if entry.phase is Phase.WATCHING:
         position = work.position(key, entry)
         if position != entry.position:
-            entry = replace(entry, position=position)
-            work.set(key, replace(entry, due=min(entry.due, work.next_look(key, entry))))
+            entry = entry._replace(position=position)
+            work.set(key, entry._replace(due=min(entry.due, work.next_look(key, entry))))
         work.succeed_if_planned(key)

@@ -1,14 +1,13 @@
 """What time brings: probes, claims (rules 2, 7, 8), announcements (rule 3), the fence (rule 4)."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from math import inf
 from typing import assert_never
 
 from announcer.core.model import IfName, IPAddress
 from announcer.core.own import watch
 from announcer.core.own.values import Cause, Entry, Key, Phase, Target
-from announcer.core.own.work import AT_BEATS, Work
+from announcer.core.own.work import Work, at_beats
 
 
 def tick(work: Work) -> None:
@@ -26,7 +25,7 @@ def tick(work: Work) -> None:
     for key, entry in list(work.entries.items()):
         if entry.due <= work.now:
             _act(work, key, entry)
-        elif entry.due < work.wake and entry.phase not in AT_BEATS:
+        elif entry.due < work.wake and not at_beats(entry.phase):
             work.wake = entry.due
     if work.now >= work.refresh:
         work.refreshes += [key for key, entry in work.entries.items() if entry.is_held]
@@ -42,7 +41,7 @@ def _wake_up(work: Work) -> None:
         if entry.phase is Phase.PROBING or entry.phase is Phase.SUCCEEDING:
             work.wait(key, entry)
         elif entry.phase is Phase.WATCHING and (entry.silent or entry.asking > -inf):
-            work.set(key, replace(entry, silent=0, asking=-inf))
+            work.set(key, entry._replace(silent=0, asking=-inf))
 
 
 def _wanted(work: Work) -> Mapping[Target, tuple[IPAddress, ...]]:
@@ -82,7 +81,7 @@ def _inherit(work: Work, target: Target) -> None:
             work.claim(key, entry, Cause.NODE_DEAD, silent)
         else:
             due = work.now + position * pause
-            work.set(key, replace(entry, phase=Phase.SUCCEEDING, since=work.now, due=due, cause=Cause.NODE_DEAD))
+            work.set(key, entry._replace(phase=Phase.SUCCEEDING, since=work.now, due=due, cause=Cause.NODE_DEAD))
 
 
 def _beacon(work: Work) -> None:
@@ -98,13 +97,13 @@ def _beacon(work: Work) -> None:
         key = keys[work.sequence // 5 % len(keys)]
         if work.now - work.entries[key].last_announced >= work.timing.interval:
             work.announces.append(key)
-            work.set(key, replace(work.entries[key], last_announced=work.now))
+            work.set(key, work.entries[key]._replace(last_announced=work.now))
 
 
 def _act(work: Work, key: Key, entry: Entry) -> None:
     match entry.phase:
         case Phase.WAITING:
-            _probe(work, key, replace(entry, phase=Phase.PROBING, since=work.now))
+            _probe(work, key, entry._replace(phase=Phase.PROBING, since=work.now))
         case Phase.PROBING:
             _probe(work, key, entry)
         case Phase.WATCHING:
@@ -123,7 +122,7 @@ def _act(work: Work, key: Key, entry: Entry) -> None:
         case Phase.DARK:
             work.give_up(key, entry, "", Cause.CARRIER_LOST)
             if key in work.entries:
-                work.set(key, replace(work.entries[key], due=inf))
+                work.set(key, work.entries[key]._replace(due=inf))
         case _:
             assert_never(entry.phase)
 
@@ -134,7 +133,7 @@ def _probe(work: Work, key: Key, entry: Entry) -> None:
         work.claim(key, entry, Cause.UNHELD, work.now - entry.since)
         return
     work.probes[key] = None
-    work.set(key, replace(entry, asking=work.now, due=work.now + work.timing.unsent))
+    work.set(key, entry._replace(asking=work.now, due=work.now + work.timing.unsent))
 
 
 def _ask_holder(work: Work, key: Key, entry: Entry) -> None:
@@ -151,7 +150,7 @@ def _ask_holder(work: Work, key: Key, entry: Entry) -> None:
             work.claim(key, entry, cause, work.now - entry.heard)
             return
     work.probes[key] = None
-    work.set(key, replace(entry, asking=work.now, due=work.now + work.timing.watch))
+    work.set(key, entry._replace(asking=work.now, due=work.now + work.timing.watch))
 
 
 def _hears(work: Work, ifname: IfName) -> bool:
@@ -168,4 +167,4 @@ def _announced(work: Work, key: Key, entry: Entry) -> Entry:
     series, count = work.timing.announce, entry.announced + 1
     steady = work.timing.announce_steady * (0.9 + int(key[1]) % 11 / 100)
     pause = series[count] - series[count - 1] if count < len(series) else steady
-    return replace(entry, announced=min(count, 9), due=work.now + pause, last_announced=work.now)
+    return entry._replace(announced=min(count, 9), due=work.now + pause, last_announced=work.now)

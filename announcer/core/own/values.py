@@ -1,9 +1,15 @@
-"""State and events of the ownership step."""
+"""State and events of the ownership step.
+
+What the step changes ten times a second for each address is a NamedTuple: its `_replace` takes a third of what
+`dataclasses.replace` takes, and with a thousand addresses that is half of what an idle agent costs.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from math import inf
+from types import MappingProxyType
+from typing import NamedTuple
 
 from announcer.core.model import Action, IfName, IPAddress, NodeName, WireEvent
 
@@ -50,8 +56,7 @@ class Move:
     silent_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """One address on one link. `due` is when it acts next, `since` when the phase began.
 
     `order` are the candidates, `position` this node's place among them without the holder. `silent` counts probes in a
@@ -100,8 +105,7 @@ class Neighbor:
     addresses: tuple[IPAddress, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class Watch(NamedTuple):
     """A node that is asked every interval. `echoed` once it has answered ICMP, `heard` when it last lived.
 
     `asking` is when this interval's question was decided, `probed` what it asks for by ARP; `asked` once it has left.
@@ -119,8 +123,7 @@ class Watch:
     is_dead: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ownership:
+class Ownership(NamedTuple):
     """The state of one node.
 
     `beat` is when nodes are asked next, `verdict` when the last question has waited long enough, `wake` when the first
@@ -131,12 +134,12 @@ class Ownership:
     `wanted` is whom to watch and what each one holds, None when that is to be found out anew.
     """
 
-    entries: Mapping[Key, Entry] = field(default_factory=dict)
-    links: Mapping[IfName, OwnLink] = field(default_factory=dict)
-    neighbors: Mapping[str, Neighbor] = field(default_factory=dict)
-    watches: Mapping[Target, Watch] = field(default_factory=dict)
-    seen: Mapping[Target, float] = field(default_factory=dict)
-    answered: Mapping[IfName, float] = field(default_factory=dict)
+    entries: Mapping[Key, Entry] = MappingProxyType({})
+    links: Mapping[IfName, OwnLink] = MappingProxyType({})
+    neighbors: Mapping[str, Neighbor] = MappingProxyType({})
+    watches: Mapping[Target, Watch] = MappingProxyType({})
+    seen: Mapping[Target, float] = MappingProxyType({})
+    answered: Mapping[IfName, float] = MappingProxyType({})
     reachable: frozenset[tuple[IfName, IPAddress]] = frozenset()
     node: NodeName | None = None
     began: float = inf

@@ -12,7 +12,6 @@ nothing, and asks anew. Where doubt in this node's own link is possible, somebod
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from math import inf
 
 from announcer.core.model import Echo, Heard, HeardEcho, IfName, IPAddress
@@ -58,7 +57,7 @@ def count(work: Work, asked: Asked) -> None:
     for target, watch in work.watches.items():
         is_his = target[1] in asked.lladdrs or (watch.probed is not None and watch.probed in asked.addresses)
         if target[0] == asked.ifname and watch.asking == asked.at and is_his:
-            work.watches[target] = replace(watch, asked=True)
+            work.watches[target] = watch._replace(asked=True)
             if work.verdict < inf:
                 work.verdict = max(work.verdict, work.now + half)
 
@@ -71,29 +70,30 @@ def hear_echo(work: Work, echo: HeardEcho) -> Target | None:
     neighbor = work.neighbors.get(echo.lladdr)
     if watch is None or neighbor is None or echo.address not in neighbor.addresses or age >= LATE_ANSWERS:
         return None
-    work.watches[target] = replace(watch, has_echo=True, echoed=True, heard=work.now)
-    work.answered[echo.ifname] = work.now
+    when = echo.at or work.now
+    work.watches[target] = watch._replace(has_echo=True, echoed=True, heard=when)
+    work.answered[echo.ifname] = when
     return target
 
 
 def hear_arp(work: Work, heard: Heard) -> Target | None:
     """The node that lives, if it is watched and is judged by ARP."""
-    target = (heard.ifname, heard.lladdr)
+    target, when = (heard.ifname, heard.lladdr), heard.at or work.now
     if heard.address in work.links[heard.ifname].gateways:
         work.reachable.add((heard.ifname, heard.address))
-        work.answered[heard.ifname] = work.now
+        work.answered[heard.ifname] = when
     if (watch := work.watches.get(target)) is None:
         return None
-    work.watches[target] = replace(watch, has_arp=True, heard=watch.heard if watch.echoed else work.now)
+    work.watches[target] = watch._replace(has_arp=True, heard=watch.heard if watch.echoed else when)
     if watch.echoed:
         return None
-    work.answered[heard.ifname] = work.now
+    work.answered[heard.ifname] = when
     return target
 
 
 def revive(work: Work, target: Target) -> None:
     watch = work.watches[target]
-    work.watches[target] = replace(watch, silent=0, doubted=None, is_dead=False)
+    work.watches[target] = watch._replace(silent=0, doubted=None, is_dead=False)
 
 
 def _lives(watch: Watch) -> bool:
@@ -101,12 +101,10 @@ def _lives(watch: Watch) -> bool:
 
 
 def _judged(watch: Watch, now: float, *, is_late: bool) -> Watch:
-    clear = replace(watch, has_echo=False, has_arp=False)
     if _lives(watch):
-        return replace(clear, silent=0, doubted=None)
-    if is_late or not watch.asked:
-        return clear
-    return replace(clear, silent=watch.silent + 1)
+        return watch._replace(has_echo=False, has_arp=False, silent=0, doubted=None)
+    silent = watch.silent if is_late or not watch.asked else watch.silent + 1
+    return watch._replace(has_echo=False, has_arp=False, silent=silent)
 
 
 def _dead(work: Work, missed: int, *, still_open: int = 0) -> list[Target]:
@@ -123,9 +121,9 @@ def _dead(work: Work, missed: int, *, still_open: int = 0) -> list[Target]:
         is_doubted = len(fresh) > 1 or watch.doubted is not None
         if _is_sure(work, target, silent, is_doubted=is_doubted, began=began):
             dead.append(target)
-            work.watches[target] = replace(watch, is_dead=True)
+            work.watches[target] = watch._replace(is_dead=True)
         else:
-            work.watches[target] = replace(watch, doubted=began)
+            work.watches[target] = watch._replace(doubted=began)
     return dead
 
 
@@ -154,7 +152,7 @@ def _ask(work: Work, target: Target, held: tuple[IPAddress, ...]) -> None:
         known = neighbor.addresses or held
         probed = known[work.sequence % len(known)]
         work.probes[ifname, probed] = None
-    work.watches[target] = replace(watch, asked=False, asking=work.now, probed=probed)
+    work.watches[target] = watch._replace(asked=False, asking=work.now, probed=probed)
 
 
 def _pair(sources: Iterable[IPAddress], targets: tuple[IPAddress, ...]) -> tuple[IPAddress, IPAddress] | None:

@@ -5,7 +5,6 @@ that of a thousand addresses the first are announced before the last are on the 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from math import inf
 
 from announcer.core.model import (
@@ -26,8 +25,7 @@ from announcer.core.own.timing import Timing
 from announcer.core.own.values import Cause, Entry, Key, Move, Ownership, OwnLink, Phase, Step
 
 PORTION = 64
-AT_BEATS = frozenset({Phase.WATCHING, Phase.HOLDING})
-"""Phases whose entries act with the next beat: with a thousand of them, each would be a wake-up of its own."""
+WATCHING, HOLDING = Phase.WATCHING, Phase.HOLDING
 
 
 class Work:
@@ -55,7 +53,7 @@ class Work:
             self.changes += 1
         if old is None or old.position != entry.position or old.source != entry.source:
             self.wanted = None
-        if entry.due < self.wake and entry.phase not in AT_BEATS:
+        if entry.due < self.wake and not at_beats(entry.phase):
             self.wake = entry.due
 
     def drop(self, key: Key) -> None:
@@ -80,8 +78,8 @@ class Work:
         source = entry.holder if cause is Cause.NODE_DEAD else ""
         first = self.now + self.timing.announce[0]
         self.move(key, entry.holder, self.node or "", cause, silent_seconds)
-        held = replace(entry, phase=Phase.HOLDING, since=self.now, due=first, announced=0, silent=0, source=source)
-        self.set(key, replace(held, holder="", cause=cause, last_announced=self.now, asking=-inf))
+        held = entry._replace(phase=Phase.HOLDING, since=self.now, due=first, announced=0, silent=0, source=source)
+        self.set(key, held._replace(holder="", cause=cause, last_announced=self.now, asking=-inf))
         self.puts.append(key)
 
     def announce(self, key: Key) -> None:
@@ -91,7 +89,7 @@ class Work:
             return
         first = self.now + self.timing.announce[0]
         self.announces.append(key)
-        self.set(key, replace(entry, announced=0, last_announced=self.now, due=min(entry.due, first)))
+        self.set(key, entry._replace(announced=0, last_announced=self.now, due=min(entry.due, first)))
 
     def give_up(self, key: Key, entry: Entry, holder: str, cause: Cause) -> None:
         """Stop answering. Whoever is still a candidate goes on watching, else nothing stays."""
@@ -106,19 +104,18 @@ class Work:
             self.wait(key, entry)
 
     def wait(self, key: Key, entry: Entry) -> None:
-        entry = replace(entry, phase=Phase.WAITING, since=self.now, silent=0, holder="", source="", asking=-inf)
-        entry = replace(entry, position=self.position(key, entry))
-        self.set(key, replace(entry, due=self.now + entry.position * self.timing.interval))
+        entry = entry._replace(phase=Phase.WAITING, since=self.now, silent=0, holder="", source="", asking=-inf)
+        entry = entry._replace(position=self.position(key, entry))
+        self.set(key, entry._replace(due=self.now + entry.position * self.timing.interval))
 
     def watch(self, key: Key, entry: Entry, holder: str, since: float) -> None:
-        told = replace(entry, phase=Phase.WATCHING, since=since, holder=holder, heard=self.now, silent=0, source="")
-        told = replace(told, position=self.position(key, told), asking=-inf)
-        self.set(key, replace(told, due=self.next_look(key, told)))
+        told = entry._replace(phase=Phase.WATCHING, since=since, holder=holder, heard=self.now, silent=0, source="")
+        told = told._replace(position=self.position(key, told), asking=-inf)
+        self.set(key, told._replace(due=self.next_look(key, told)))
 
     def next_look(self, key: Key, entry: Entry) -> float:
-        """The first asks once a second, spread over it; those behind only in case that its agent is gone as well.
-
-        A host that is no node is asked ever more rarely.
+        """The first asks once a second, half of its addresses at a time; those behind only in case that its agent is
+        gone as well. A host that is no node is asked ever more rarely.
         """
         watch = self.timing.watch
         if entry.holder not in self.neighbors:
@@ -126,7 +123,7 @@ class Work:
         if entry.position:
             return self.now + 10 * watch * entry.position
         is_fresh = self.before.entries.get(key, entry).phase is not Phase.WATCHING
-        return self.now + watch + (watch * (int(key[1]) % 10) / 10 if is_fresh else 0.0)
+        return self.now + watch + (watch * (int(key[1]) % 2) / 2 if is_fresh else 0.0)
 
     def move(self, key: Key, old: str, new: str, cause: Cause, silent_seconds: float = 0.0) -> None:
         names = [self.node_of(who) or who for who in (old, new)]
@@ -158,15 +155,14 @@ class Work:
             self.claim(key, entry, Cause.PLANNED, 0.0)
         else:
             pause = min(entry.position * self.timing.leave / 4, self.timing.leave)
-            later = replace(entry, phase=Phase.SUCCEEDING, since=self.now, due=self.now + pause, cause=Cause.PLANNED)
+            later = entry._replace(phase=Phase.SUCCEEDING, since=self.now, due=self.now + pause, cause=Cause.PLANNED)
             self.set(key, later)
 
     # -- what comes out ------------------------------------------------------------------------------------------
 
     def finish(self) -> Step:
         """Nothing is sent or put on a link without carrier; removals are always carried out."""
-        state = replace(
-            self.before,
+        state = self.before._replace(
             entries=self.entries,
             links=self.links,
             neighbors=self.neighbors,
@@ -192,6 +188,8 @@ class Work:
 
     def _actions(self) -> Iterator[Action]:
         fence = self.timing.fence
+        if not (self.puts or self.announces or self.removes or self.refreshes or self.echoes or self.probes):
+            return
         for ifname, addresses in self._portions(self.puts):
             yield PutAddresses(ifname=ifname, addresses=addresses, valid_seconds=fence)
             if self._is_lit(ifname):
@@ -236,6 +234,11 @@ class Work:
 
     def _is_lit(self, ifname: IfName) -> bool:
         return self.links.get(ifname, DARK).has_carrier
+
+
+def at_beats(phase: Phase) -> bool:
+    """Whether an entry acts with the next beat: with a thousand of them, each would be a wake-up of its own."""
+    return phase is WATCHING or phase is HOLDING
 
 
 DARK = OwnLink(lladdr="", has_carrier=False)

@@ -91,7 +91,7 @@ def test_late_tick_counts_for_nothing() -> None:
     for _ in range(5):  # each of them late
         node.now = next_due(node.state) + 0.06
         assert PUT not in node.tell(Tick())
-        node.state = replace(node.state, verdict=inf)
+        node.state = node.state._replace(verdict=inf)
     assert node.phase is Phase.WATCHING
 
 

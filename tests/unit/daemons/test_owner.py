@@ -185,3 +185,16 @@ def test_node_is_asked_before_addresses_that_wait() -> None:
         assert SendEcho not in kinds[kinds.index(SendProbe) : kinds.index(SendProbe) + 3]
 
     run(test)
+
+
+def test_probes_of_others_are_heard_only_while_it_asks_itself() -> None:
+    async def test() -> None:
+        async with running() as rig:
+            rig.may()
+            await until(lambda: rig.phase is own.Phase.PROBING)
+            assert rig.wire.hears_probes
+            rig.owner.heard([Heard(ifname=ETH0, address=VIP, lladdr=OTHER)])
+            assert rig.phase is own.Phase.WATCHING
+            assert not rig.wire.hears_probes
+
+    run(test)

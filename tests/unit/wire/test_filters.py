@@ -83,6 +83,14 @@ def test_every_address_that_is_listened_for_is_let_through(addresses: set[IPAddr
         assert lets_through(code, frames.probe(MAC, address))
 
 
+@given(ADDRESSES)
+def test_probes_are_dropped_while_nobody_wants_them_and_nothing_else(addresses: set[IPAddress]) -> None:
+    code = program(OURS, addresses, probes=False)
+    for address in addresses:
+        assert lets_through(code, frames.announcement(MAC, address))
+        assert not lets_through(code, frames.probe(MAC, address))
+
+
 def test_neighbors_of_few_addresses_are_dropped() -> None:
     code = program(OURS, [ip("10.0.0.5"), ip("fd00::5")])
     for text in ("10.0.0.4", "10.0.0.6", "fd00::4", "fd00::6"):
