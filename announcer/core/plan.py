@@ -7,7 +7,7 @@
 | 3 | peers, routes advertised |
 | 4 | routes that nobody wants: re-advertised with GRACEFUL_SHUTDOWN (RFC 8326), after `drain` seconds withdrawn |
 | 5 | addresses that nobody wants and no route draws in: left to the kernel, which removes them after `linger` seconds |
-| 6 | kernel routes that nobody wants |
+| 6 | kernel routes that nobody wants; a return route once the last address whose answers take it is gone |
 
 Addresses on real links are not planned here: the ownership step alone puts and removes them. Unknown observed state
 gives no Action that needs it; nothing without our mark is ever named.
@@ -34,6 +34,7 @@ from announcer.core.model import (
     PutRoute,
     RemoveRoute,
     Route,
+    RouteKind,
     SetPeers,
     Unknown,
     WithdrawRoutes,
@@ -144,7 +145,14 @@ def _retire(desired: Desired, kernel: ObservedKernel, drawn: set[IPNetwork], pac
     """
     hosts = {p for p in drawn if p.prefixlen == p.max_prefixlen}
     unused = [r for r in kernel.routes if r.is_ours and r not in desired.routes]
-    held = {r for r in unused if r.destination in drawn or any(k in r.destination for k in desired.keep)}
+    ours = {a.address for a in kernel.addresses if a.is_ours}
+    held = {
+        r
+        for r in unused
+        if r.destination in drawn
+        or any(k in r.destination for k in desired.keep)
+        or (r.kind is RouteKind.UNICAST and any(a in r.destination for a in ours))
+    }
     leftover: dict[IfName, list[IPAddress]] = {}
     for a in kernel.addresses:
         is_wanted = a.ifname == desired.virtual_link and a.address in desired.addresses

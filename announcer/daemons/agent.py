@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from announcer.core import own
 from announcer.core.allocate import CLASSES
-from announcer.core.desired import Desired, describe_links, desired, gateways
+from announcer.core.desired import Desired, describe_links, desired, gateways, is_let_go
 from announcer.core.model import (
     UNKNOWN,
     Action,
@@ -111,6 +111,8 @@ class Agent:
         snapshot = await self.store.latest()
         wanted = await self._decide(snapshot, kernel)
         if isinstance(snapshot, Unknown) or isinstance(wanted, Unknown):
+            if not isinstance(snapshot, Unknown) and is_let_go(snapshot, self.node):
+                self._let_go(snapshot)
             log.debug("nothing is changed, nothing is reported: what this node should have is not known")
             return None
         if not self._is_trusted and (pause := await self._doubt(wanted, kernel)) is not None:
@@ -190,6 +192,12 @@ class Agent:
     def _judge(self, wanted: Desired) -> None:
         found = {(c.ifname, c.address): c.candidates for c in wanted.candidacies}
         self.owner.tell(own.May(node=self.node, candidacies=found, neighbors=wanted.neighbors, keep=wanted.keep))
+
+    def _let_go(self, snapshot: Snapshot) -> None:
+        """Local addresses go to those who still are candidates, as in any planned move; nothing else is touched."""
+        if any(entry.is_held for entry in self.owner.state.entries.values()):
+            log.warning("this node's object is gone: its local addresses move", extra=fields(node=self.node))
+        self.owner.tell(own.May(node=self.node, candidacies={}, keep=snapshot.in_use))
 
     async def _apply(self, actions: tuple[Action, ...]) -> list[Outcome]:
         """Carry out in order. Once something that makes ready has failed, nothing more is attracted in this pass."""

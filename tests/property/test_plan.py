@@ -104,9 +104,11 @@ def _bgp(peer: ObservedPeer, action: AdvertiseRoutes | WithdrawRoutes, now: floa
 
 
 def settle(objects: list[Raw], seen: ObservedKernel) -> tuple[Desired, ObservedKernel, ObservedBgp]:
-    """Passes with a second between them until nothing but the peers' own Action is left; at most six."""
+    """Passes until nothing but the peers' own Action is left, six at most; before the last two, lifetimes end."""
     bgp = up(wanted(objects, seen))
     for now in range(6):
+        if now == 4:
+            seen = replace(seen, addresses=tuple(a for a in seen.addresses if a.valid_seconds is None))
         found = wanted(objects, seen)
         for action in plan(found, seen, bgp, float(now), Pace()).actions:
             seen, bgp = apply(action, seen, bgp, float(now))

@@ -75,6 +75,16 @@ def desired(
     return _Decision(View(snapshot, own, kernel), classes, passwords or {}).decide()
 
 
+def is_let_go(snapshot: Snapshot, node: NodeName) -> bool:
+    """Whether the Node object of this node is gone while others are there: these count it no longer, and take over.
+
+    Its own links would have to be known to say more, so what is virtual stays as it is.
+    """
+    is_refused = any(ref.kind == "Node" and ref.name == node for ref in snapshot.refused)
+    names = {n.name for n in snapshot.nodes}
+    return bool(names) and node not in names and not is_refused
+
+
 class _Decision:
     """One computation of `desired`: its parts as they come together."""
 

@@ -132,6 +132,15 @@ def test_plan_removes_leftover_routes_of_ours_only() -> None:
     assert actions == (KEEP, RemoveRoute(route=ours))
 
 
+def test_plan_keeps_a_return_route_while_an_address_whose_answers_take_it_is_there() -> None:
+    way = route("10.112.112.0/24", "eth1", protocol=201)
+    for there in (held("10.112.112.100", ifname="eth1", valid_seconds=9), held("10.112.112.100", valid_seconds=29)):
+        assert make(Desired(), kernel(addresses=[there], routes=[way]), ObservedBgp()).actions == (KEEP,)
+    other = held("10.113.113.9", valid_seconds=29)
+    actions = make(Desired(), kernel(addresses=[other], routes=[way]), ObservedBgp()).actions
+    assert actions == (KEEP, RemoveRoute(route=way))
+
+
 def test_plan_never_names_an_address_without_our_mark() -> None:
     seen = with_link(kernel(addresses=[held("10.113.113.9", protocol=0)]))
     assert make(Desired(), seen, ObservedBgp()).actions == (KEEP,)

@@ -165,6 +165,29 @@ def test_agent_knows_nothing_and_takes_nothing_away() -> None:
     run(test)
 
 
+def test_agent_whose_node_is_gone_hands_over_what_is_local_and_touches_nothing_else() -> None:
+    async def test() -> None:
+        async with rig(*CLUSTER, node("n2")) as found:
+            await found.settled()
+            found.store.delete(node("n1"))
+            await until(lambda: found.on("eth0") == set(), what="the local address was given up")
+            assert found.on("kube-lb0") == {VIRTUAL, LOCAL}
+            assert found.wire_routes() == {NET}
+
+    run(test)
+
+
+def test_agent_of_the_last_node_that_is_gone_keeps_everything() -> None:
+    async def test() -> None:
+        async with rig() as found:
+            await found.settled()
+            found.store.delete(node("n1"))
+            await found.passes(3)
+            assert found.agent.owner.state.entries[(IfName("eth0"), LOCAL)].phase is own.Phase.HOLDING
+
+    run(test)
+
+
 def test_agent_attracts_nothing_to_an_address_that_it_could_not_put() -> None:
     async def test() -> None:
         made = Rig(*CLUSTER)
