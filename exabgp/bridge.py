@@ -12,6 +12,7 @@
   command words such as `shutdown` anywhere in a line.
 - Answers carry no id: they belong to the commands in their order. Those owed to a former client are swallowed, or the
   next one would take them for its own.
+- Of the configuration that ExaBGP shows, the descriptions alone get through: there are passwords in it.
 
 Lines of the bridge itself are JSON objects with the key `bridge`: `hello` on connect, `reload` after the command
 `bridge reload` was carried out (ExaBGP reads its configuration again on SIGUSR1), `refused` for a line not passed on.
@@ -64,6 +65,7 @@ COMMAND = re.compile(
 RELOAD = b"bridge reload"
 ANSWERS = (b"done", b"error")
 EVENT = b'{ "exabgp"'
+SHOWN = re.compile(rb'[\[{].*|\s*description "[^"]*";')
 
 
 class Gone(Exception):  # noqa: N818 - not an error: how one of the two ends says goodbye
@@ -172,7 +174,7 @@ class Bridge:
         if line in ANSWERS:
             receiver = self._owed.popleft() if self._owed else None
         elif not line.startswith(EVENT):
-            receiver = self._owed[0] if self._owed else None
+            receiver = self._owed[0] if self._owed and SHOWN.fullmatch(line) else None
         if receiver is None or receiver is not self._client:
             return
         try:

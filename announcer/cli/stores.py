@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from announcer.core.allocate import CLASSES
-from announcer.core.desired import announced
+from announcer.core.desired import announced, secrets_of
 from announcer.core.dialects import assemble, parse
-from announcer.core.model import Parsed
+from announcer.core.model import NodeName, Parsed
 from announcer.store.kubernetes import Client, KubernetesStore, Meaning, Resource, Role, read_by_agent, read_held
 from announcer.store.manifests import ManifestStore
 
@@ -47,9 +47,13 @@ def for_agent(opened: Client, node: str) -> KubernetesStore:
         return parse(raw, source)
 
     role = Role(component="announcer-agent", writes=frozenset({"NodeAnnouncement"}), name=node)
-    return KubernetesStore(
-        opened, read_by_agent(node), Meaning(parse=parse_links, assemble=assemble, announced=announced), role
+    meaning = Meaning(
+        parse=parse_links,
+        assemble=assemble,
+        announced=announced,
+        secrets=lambda snapshot: secrets_of(snapshot, NodeName(node)),
     )
+    return KubernetesStore(opened, read_by_agent(node), meaning, role)
 
 
 async def held(opened: Client, arguments: argparse.Namespace) -> tuple[str, str]:

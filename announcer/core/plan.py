@@ -97,7 +97,7 @@ def _addresses(desired: Desired, kernel: ObservedKernel) -> list[Action]:
 
 def _peers(desired: Desired) -> list[Action]:
     """Peers as a whole. While something about peers isn't known, none that runs is taken away."""
-    return [SetPeers(peers=desired.peers, keeps_others=not desired.are_peers_known)]
+    return [SetPeers(peers=desired.peers, keeps=desired.keep_peers, keeps_others=not desired.are_peers_known)]
 
 
 def _advertise(desired: Desired, peer: ObservedPeer) -> list[Action]:

@@ -137,7 +137,9 @@ class ExabgpSession:
         """Write the file where it differs, and see to it that ExaBGP runs it."""
         path = self._directory / CONFIGURATION
         try:
-            others = blocks_of(_read(path)) if action.keeps_others else {}
+            blocks = blocks_of(_read(path)) if action.keeps or action.keeps_others else {}
+            kept = {str(address) for address in action.keeps}
+            others = {name: text for name, text in blocks.items() if action.keeps_others or name in kept}
             wanted = frozenset({fingerprint(action.peers, others)} - {""})
             _write(path, configuration(action.peers, self._bridge_argv, others))
         except OSError as error:

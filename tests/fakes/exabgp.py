@@ -94,6 +94,7 @@ class FakeSidecar:
 
     def _set_peers(self, action: SetPeers) -> None:
         wanted = [peer.peer_address for peer in action.peers]
+        wanted += [a for a in self._routers if a not in wanted and (action.keeps_others or a in action.keeps)]
         if set(wanted) == self._routers.keys():
             return
         fresh = {address: _Router(is_established=self._comes_up) for address in wanted}

@@ -100,6 +100,13 @@ def test_bridge_passes_commands_answers_and_events(bridge: Bridge, client: Clien
     assert [client.read_line() for _ in range(4)] == ["done", EVENT, "[]", "done"]
 
 
+def test_bridge_shows_nothing_of_the_configuration_but_descriptions(bridge: Bridge, client: Client) -> None:
+    client.say("show neighbor configuration")
+    assert bridge.read_line() == "show neighbor configuration"
+    bridge.say("neighbor 10.9.0.1 {", '\tdescription "x-1";', '\tmd5-password "aHVzaA==";', "}", "done")
+    assert [client.read_line() for _ in range(2)] == ['\tdescription "x-1";', "done"]
+
+
 @pytest.mark.parametrize(
     "line",
     [

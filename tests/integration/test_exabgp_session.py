@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -242,6 +244,19 @@ def test_configuration_is_written_once_with_or_without_exabgp(tmp_path: Path) ->
         path.write_text("somebody's own", encoding="ascii")
         await session.apply(SetPeers(peers=(TOR,)))
         assert "neighbor 10.9.0.1 {" in path.read_text(encoding="ascii")
+
+    run(test)
+
+
+@pytest.mark.parametrize(("how", "named"), [({"keeps": frozenset({PEER})}, 1), ({"keeps_others": True}, 2), ({}, 0)])
+def test_peers_that_are_to_stay_stay_as_they_are_written(tmp_path: Path, how: dict[str, Any], named: int) -> None:
+    async def test() -> None:
+        session = ExabgpSession(tmp_path, lambda: None)
+        await session.apply(SetPeers(peers=(TOR, replace(TOR, peer_address=ip("10.9.0.3")))))
+        await session.apply(SetPeers(peers=(), **how))
+        text = (tmp_path / "exabgp.conf").read_text(encoding="ascii")
+        assert text.count("\nneighbor ") == named
+        assert ("neighbor 10.9.0.1 {" in text) is (named > 0)
 
     run(test)
 

@@ -18,6 +18,7 @@ from announcer.core.allocate import CLASSES
 from announcer.core.desired.routes import UNREACHABLE_METRIC as UNREACHABLE_METRIC
 from announcer.core.desired.routes import Routes
 from announcer.core.desired.sessions import Sessions
+from announcer.core.desired.sessions import secrets_of as secrets_of
 from announcer.core.desired.values import Candidacy as Candidacy
 from announcer.core.desired.values import Desired as Desired
 from announcer.core.desired.values import Mode as Mode
@@ -46,7 +47,6 @@ from announcer.core.model import (
     Reason,
     RouteAdvertisement,
     RouteKind,
-    SecretKey,
     Service,
     SetDevconf,
     Snapshot,
@@ -63,16 +63,12 @@ def desired(
     kernel: ObservedKernel,
     *,
     classes: Set[str] = CLASSES,
-    passwords: Mapping[SecretKey, str] | None = None,
 ) -> Desired | Unknown:
-    """UNKNOWN while the snapshot doesn't know this node: without it, nobody can say what the node is not to have.
-
-    `passwords` are those of the Secrets that peers name, as far as they could be read.
-    """
+    """UNKNOWN while the snapshot doesn't know this node: without it, nobody can say what the node is not to have."""
     own = next((n for n in snapshot.nodes if n.name == node), None)
     if own is None:
         return UNKNOWN
-    return _Decision(View(snapshot, own, kernel), classes, passwords or {}).decide()
+    return _Decision(View(snapshot, own, kernel), classes).decide()
 
 
 def is_let_go(snapshot: Snapshot, node: NodeName) -> bool:
@@ -88,8 +84,8 @@ def is_let_go(snapshot: Snapshot, node: NodeName) -> bool:
 class _Decision:
     """One computation of `desired`: its parts as they come together."""
 
-    def __init__(self, view: View, classes: Set[str], passwords: Mapping[SecretKey, str]) -> None:
-        self.view, self.classes, self.sessions = view, classes, Sessions(view, passwords)
+    def __init__(self, view: View, classes: Set[str]) -> None:
+        self.view, self.classes, self.sessions = view, classes, Sessions(view)
         self.placements: list[Placement] = []
         self.live: dict[IPAddress, list[Mapping[NodeName, tuple[LinkReport, ...]]]] = {}
         self.addresses: set[IPAddress] = set()
@@ -107,7 +103,8 @@ class _Decision:
             routes=frozenset(self.routes.kernel),
             devconf=self._devconf(),
             peers=self._peers(),
-            are_peers_known=not (self.sessions.unready or self.view.broken & {"BGPPeer", "BGPConfiguration"}),
+            keep_peers=frozenset(self.sessions.unready),
+            are_peers_known=not self.view.broken & {"BGPPeer", "BGPConfiguration"},
             notes=tuple(self.sessions.notes),
             bgp=self.routes.bgp,
             keep=frozenset(self.keep),

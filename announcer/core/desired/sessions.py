@@ -6,35 +6,40 @@
 | the other family | the node's address of that family on the session's link, else its own address of that family |
 """
 
-from collections.abc import Mapping
 from hashlib import sha256
 from ipaddress import IPv4Address, ip_network
 
 from announcer.core.desired.view import View, selects
+from announcer.core.dialects.secrets import find_password
 from announcer.core.model import (
     DesiredPeer,
     IfName,
     IPAddress,
     LinkAddress,
+    Node,
+    NodeName,
+    ObjectRef,
     Peer,
+    Reason,
     RouteKind,
     RouterId,
     RouterIdFrom,
     Scope,
-    SecretKey,
+    Snapshot,
 )
 
 
 class Sessions:
     """`peers` are all that select the node and can be spoken to. Of `unready` ones the password isn't known: what is
-    advertised to them is still decided. `notes` say what keeps others from being.
+    advertised to them is still decided, and a session that runs stays. `notes` say what is wrong with any of them.
     """
 
-    def __init__(self, view: View, passwords: Mapping[SecretKey, str]) -> None:
-        self._view, self._passwords = view, passwords
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._secrets = {secret.ref: secret for secret in view.snapshot.secrets}
         self.notes: list[str] = []
         self.unready: set[IPAddress] = set()
-        mine = [p for p in view.snapshot.peers if selects(p.node_selectors, view.own.labels)]
+        mine = _peers_of(view.snapshot, view.own)
         self.silent = {p.peer_address for p in mine if not p.takes_routes}
         self.peers = tuple(found for p in mine if (found := self._peer(p)))
 
@@ -43,10 +48,8 @@ class Sessions:
         router_id = self._router_id(peer.router_id)
         if local is None or router_id is None:
             what = "routerID: nothing of this node says" if local else "sourceAddress: this node has no address for"
-            self.notes.append(f"{peer.ref}: {what} {'one' if local else peer.peer_address}")
+            self._note(peer, f"{what} {'one' if local else peer.peer_address}")
             return None
-        if peer.password_from is not None and peer.password_from not in self._passwords:
-            self.unready.add(peer.peer_address)
         other = 6 if local.version == 4 else 4
         return DesiredPeer(
             name=peer.name,
@@ -59,9 +62,22 @@ class Sessions:
             hold_time_seconds=peer.hold_time_seconds,
             multihop_ttl=peer.multihop_ttl,
             families=peer.families or frozenset({peer.peer_address.version}),
-            password=self._passwords.get(peer.password_from, "") if peer.password_from else peer.password,
+            password=self._password(peer),
             other_next_hop=self._beside(local, other) if other in peer.families else None,
         )
+
+    def _password(self, peer: Peer) -> str:
+        if peer.password_from is None:
+            return peer.password
+        found, problem = find_password(peer.password_from, self._secrets.get(peer.password_from.ref))
+        if found is None:
+            self.unready.add(peer.peer_address)
+        if problem:
+            self._note(peer, f"{Reason.PASSWORD_UNKNOWN}: {problem}")
+        return found or ""
+
+    def _note(self, peer: Peer, text: str) -> None:
+        self.notes.append(f"{peer.ref}{f' {peer.label}' if peer.label else ''}: {text}")
 
     def _own_addresses(self, version: int) -> list[LinkAddress]:
         found = [a for a in self._view.kernel.addresses if not a.is_ours and a.scope is Scope.GLOBAL]
@@ -111,8 +127,20 @@ class Sessions:
         found = next((a for a in candidates if isinstance(a, IPv4Address)), None)
         if found is None and wanted.pool is not None:
             digest = int.from_bytes(sha256(node.name.encode()).digest()[:8], "big")
-            found = wanted.pool[1 + digest % max(1, wanted.pool.num_addresses - 2)]
+            count = wanted.pool.num_addresses
+            found = wanted.pool[1 + digest % (count - 2) if count > 2 else digest % count]
         return found
+
+
+def secrets_of(snapshot: Snapshot, name: NodeName) -> frozenset[ObjectRef]:
+    """The Secrets that the passwords of a node's sessions are in."""
+    node = next((n for n in snapshot.nodes if n.name == name), None)
+    mine = _peers_of(snapshot, node) if node else []
+    return frozenset(peer.password_from.ref for peer in mine if peer.password_from)
+
+
+def _peers_of(snapshot: Snapshot, node: Node) -> list[Peer]:
+    return [peer for peer in snapshot.peers if selects(peer.node_selectors, node.labels)]
 
 
 def _ipv4(text: str) -> IPv4Address | None:

@@ -57,9 +57,11 @@ class Desired:
     routes: frozenset[KernelRoute] = frozenset()
     devconf: tuple[SetDevconf, ...] = ()
     peers: tuple[DesiredPeer, ...] = ()
+    keep_peers: frozenset[IPAddress] = frozenset()
+    """Addresses of peers that are to stay as they run, as it isn't known how they should."""
     are_peers_known: bool = True
     notes: tuple[str, ...] = ()
-    """What keeps this node from a session that it should have."""
+    """What is wrong with sessions that this node should have."""
     bgp: Mapping[IPAddress, Mapping[IPNetwork, Route]] = field(default_factory=dict)
     keep: frozenset[IPAddress] = frozenset()
     placements: tuple[Placement, ...] = ()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from announcer.core.dialects import kubernetes, metallb, metallb_bgp, purelb, purelb_bgp
+from announcer.core.dialects import kubernetes, metallb, metallb_bgp, purelb, purelb_bgp, secrets
 from announcer.core.dialects.beside import settle_advertisements, settle_aliases, settle_peers
 from announcer.core.dialects.fields import Fields, narrow_hint
 from announcer.core.model import (
@@ -32,6 +32,7 @@ from announcer.core.model import (
     Problem,
     Reason,
     RouteAdvertisement,
+    Secret,
     Service,
     Snapshot,
 )
@@ -42,6 +43,7 @@ KINDS: Mapping[tuple[str, str], Callable[[Fields, ObjectRef, str], ModelObject]]
     **metallb.KINDS,
     **metallb_bgp.KINDS,
     **purelb_bgp.KINDS,
+    **secrets.KINDS,
 }
 OUR_GROUPS = ("purelb.io", "bgp.purelb.io", "metallb.io", "announcer.io")
 NO_EFFECT = "has no effect: not supported yet"
@@ -100,6 +102,7 @@ def assemble(objects: Iterable[Parsed]) -> Snapshot:
         community_aliases=_of(CommunityAliases, values),
         bgp_configurations=_of(Peers, values),
         bfd_profiles=_of(BfdProfile, values),
+        secrets=_of(Secret, values),
         reports=_of(NodeReport, values),
         mirrors=_of(Mirror, values),
         problems=tuple(sorted((*(q for p in parsed for q in p.problems), *judged), key=_problem_order)),

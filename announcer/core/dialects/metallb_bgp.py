@@ -16,7 +16,6 @@ from announcer.core.dialects.sessions import (
     read_router_id,
     read_timers,
     refuse_other_family,
-    refuse_secret,
 )
 from announcer.core.model import (
     BfdProfile,
@@ -144,7 +143,6 @@ def _read_secret(spec: Fields, ref: ObjectRef) -> SecretKey | None:
     if namespace != ref.namespace:
         item.refuse("namespace", namespace, "is not the namespace of this object, the only one it may read Secrets of")
     item.close()
-    refuse_secret(spec, "passwordSecret")
     return SecretKey(namespace=namespace, name=name, key="password", type="kubernetes.io/basic-auth")
 
 

@@ -23,13 +23,13 @@ def explain(text: str, line: int, message: str, source: str) -> Problem:
         name=_first(r"^\s+name:\s*(\S+)", block),
         source=source,
     )
-    remedy = _remedy(lines, at)
+    is_hidden = ref.kind == "Secret" or "password" in lines[at].lower()
     return Problem(
         ref=ref,
         field=_field(lines, at),
-        value=lines[at].strip(),
+        value="" if is_hidden else lines[at].strip(),
         message=f"is not YAML: {message}",
-        remedy=remedy,
+        remedy="" if is_hidden else _remedy(lines, at),
         reason=Reason.UNREADABLE_FILE,
     )
 

@@ -18,7 +18,6 @@ from announcer.core.dialects.sessions import (
     read_router_id,
     read_timers,
     refuse_other_family,
-    refuse_secret,
 )
 from announcer.core.model import (
     VIRTUAL_IFNAME,
@@ -71,7 +70,7 @@ NEIGHBOR_IDLE = {"routeReflector": "a node has routes of its own only, and refle
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Globals:
-    """What all neighbors share. `secrets_in` is the namespace of the object."""
+    """What all neighbors share."""
 
     ref: ObjectRef
     asn: int
@@ -250,7 +249,6 @@ def _read_secret(config: Fields, namespace: str) -> SecretKey | None:
         is_optional=item.flag("optional"),
     )
     item.close()
-    refuse_secret(config, "authPasswordSecretRef")
     return found
 
 

@@ -29,6 +29,7 @@ WELL_KNOWN = {
 RECONNECT = "ExaBGP connects again at once, and after failures with pauses that grow to 60 s"
 KEEPALIVE = "ExaBGP sends a keepalive every third of the hold time"
 _COMMUNITY = re.compile(r"(\d{1,5}):(\d{1,5})|large:(\d{1,10}):(\d{1,10}):(\d{1,10})")  # RFC 1997, RFC 8092
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _PART = re.compile(r"(\d+(?:\.\d*)?)(h|ms|m|s|us|ns)")
 _UNITS = {
     "h": Fraction(3600),
@@ -108,6 +109,8 @@ def read_password(spec: Fields, name: str) -> str:
 
 def wrong_password(text: str) -> str:
     """What keeps it from being the key of a session (RFC 2385); empty where nothing does."""
+    if _CONTROL.search(text):
+        return "has a control character in it, such as a line break at its end"
     size = len(text.encode())
     return "" if 0 < size <= PASSWORD_BYTES else f"has {size} bytes, and a key has 1 to {PASSWORD_BYTES}"
 
@@ -142,9 +145,3 @@ def _read_pool(spec: Fields, name: str) -> IPv4Network | None:
 def refuse_other_family(spec: Fields, name: str, source: IPAddress | None, peer: IPAddress | None) -> None:
     if source and peer and source.version != peer.version:
         spec.refuse(name, str(source), "is not of the family of the peer's address")
-
-
-def refuse_secret(spec: Fields, name: str) -> None:
-    """Without its password a session would be another one, and no agent reads Secrets yet."""
-    message = "is not supported: agents don't read Secrets yet"
-    spec.refuse(name, None, message, "write the password itself, or remove the field", Reason.UNSUPPORTED_FIELD)

@@ -62,10 +62,11 @@ class RemoveRoute:
 class SetPeers:
     """Make these, and no others, the peers of the sidecar. Unchanged peers keep their sessions.
 
-    With `keeps_others`, peers that run and are not among these stay as they are.
+    Peers at the addresses of `keeps`, with `keeps_others` all, that run and are not among these stay as they are.
     """
 
     peers: tuple["DesiredPeer", ...]
+    keeps: frozenset[IPAddress] = frozenset()
     keeps_others: bool = False
 
 

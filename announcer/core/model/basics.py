@@ -90,6 +90,7 @@ class Reason(StrEnum):
     NO_CARRIER = "LinkHasNoCarrier"
     NO_PEER = "NoPeer"
     PEER_NOT_ESTABLISHED = "PeerNotEstablished"
+    PASSWORD_UNKNOWN = "PasswordUnknown"  # noqa: S105 - says so, and is none
     ROUTE_PENDING = "RoutePending"
     FOREIGN_HOST = "AddressHeldByForeignHost"
     HELD_ELSEWHERE = "HeldByAnotherNode"

@@ -15,7 +15,7 @@ from announcer.core.model.basics import (
     ServiceKey,
 )
 from announcer.core.model.reports import NodeReport
-from announcer.core.model.routing import BfdProfile, CommunityAliases, Peer, Peers, RouteAdvertisement
+from announcer.core.model.routing import BfdProfile, CommunityAliases, Peer, Peers, RouteAdvertisement, Secret
 from announcer.core.model.selectors import EVERYTHING, Selector
 
 POOL_KINDS = frozenset({"ServiceGroup", "IPAddressPool", "document"})
@@ -250,6 +250,7 @@ ModelObject = (
     | Peers
     | CommunityAliases
     | BfdProfile
+    | Secret
     | NodeReport
     | Mirror
 )
@@ -289,6 +290,7 @@ class Snapshot:
     community_aliases: tuple[CommunityAliases, ...] = ()
     bgp_configurations: tuple[Peers, ...] = ()
     bfd_profiles: tuple[BfdProfile, ...] = ()
+    secrets: tuple[Secret, ...] = ()
     reports: tuple[NodeReport, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
     problems: tuple[Problem, ...] = ()

@@ -67,8 +67,22 @@ class SecretKey:
     type: str = ""
     is_optional: bool = False
 
-    def __str__(self) -> str:
-        return f"Secret {self.namespace}/{self.name}"
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef(kind="Secret", namespace=self.namespace, name=self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """A Secret as it is written: `data` in base64, as in the API.
+
+    `error` is why nobody can say what it says now; then `data` is what it said before, if that is known.
+    """
+
+    ref: ObjectRef
+    type: str = "Opaque"
+    data: Mapping[str, str] = field(default_factory=dict, repr=False)
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,6 +121,12 @@ class _Namespace(TypedDict, total=False):
     metadata: _BareMetadata
 
 
+class _Secret(TypedDict, total=False):
+    metadata: _BareMetadata
+    type: str
+    data: dict[str, str]
+
+
 class _Links(TypedDict, total=False):
     links: Any
 
@@ -150,6 +156,8 @@ NODE_ANNOUNCEMENTS: Final = Resource(
     is_namespaced=False,
     page_size=10,  # one may have half a megabyte
 )
+SECRETS: Final = Resource(kind="Secret", group="", versions=("v1",), plural="secrets", shape=_Secret)
+"""Never listed: see `secrets`."""
 CONFIGURATION: Final = (
     Resource(
         kind="ServiceGroup",

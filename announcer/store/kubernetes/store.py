@@ -28,6 +28,7 @@ from announcer.store import StoreHealth
 from announcer.store.kubernetes.client import ApiError, Client
 from announcer.store.kubernetes.patches import Target
 from announcer.store.kubernetes.resources import Resource
+from announcer.store.kubernetes.secrets import Secrets
 from announcer.store.kubernetes.watching import Reflector, Timing, is_older
 from announcer.store.kubernetes.writing import Writer
 
@@ -87,11 +88,14 @@ class _Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meaning:
-    """What objects mean: `parse` and `assemble` as in the manifest store, and what a snapshot would announce."""
+    """What objects mean: `parse` and `assemble` as in the manifest store, what a snapshot would announce, and which
+    Secrets it names: no others are read.
+    """
 
     parse: Callable[[Mapping[str, Any], str], Parsed]
     assemble: Callable[[Iterable[Parsed]], Snapshot]
     announced: Callable[[Snapshot], frozenset[IPAddress]]
+    secrets: Callable[[Snapshot], frozenset[ObjectRef]] = lambda _snapshot: frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +130,7 @@ class KubernetesStore:
         self._tables = {resource.kind: _Table(resource=resource) for resource in resources}
         self._reflectors = [Reflector(client, table.resource, self, clock, timing) for table in self._tables.values()]
         self._writer = Writer(client, role.component, self._target, self._took, self._rested, role.may_write, role.term)
+        self._secrets = Secrets(client, meaning.parse, self._news, lambda: not self.health().is_stale, timing)
         self._snapshot: Snapshot | None = None
         self._is_touched = False
         """Whether anything has changed since a snapshot was begun."""
@@ -135,7 +140,7 @@ class KubernetesStore:
         if not self.health().is_synced:
             return UNKNOWN
         if self._snapshot is None:
-            self._snapshot = self._meaning.assemble(self._everything())
+            self._snapshot = self._with_secrets(self._meaning.assemble(self._everything()))
         return self._snapshot
 
     async def latest(self) -> Snapshot | Unknown:
@@ -143,16 +148,24 @@ class KubernetesStore:
         if self._snapshot is not None or not self.health().is_synced:
             return self.snapshot()
         self._is_touched = False
-        found = await asyncio.to_thread(self._meaning.assemble, self._everything())
+        found = self._with_secrets(await asyncio.to_thread(self._meaning.assemble, self._everything()))
         if not self._is_touched:
             self._snapshot = found
         return found
+
+    def _with_secrets(self, found: Snapshot) -> Snapshot:
+        self._secrets.want(self._meaning.secrets(found))
+        return replace(found, secrets=self._secrets.known())
 
     def _everything(self) -> list[Parsed]:
         return [entry.parsed for table in self._tables.values() for entry in table.entries.values()]
 
     def _touch(self) -> None:
         self._snapshot, self._is_touched = None, True
+
+    def _news(self) -> None:
+        self._touch()
+        self._wake()
 
     def health(self) -> StoreHealth:
         tables = self._tables.values()
@@ -180,6 +193,7 @@ class KubernetesStore:
             for reflector in self._reflectors:
                 tasks.create_task(reflector.run())
             tasks.create_task(self._writer.run(), name="writer")
+            tasks.create_task(self._secrets.run(), name="secrets")
 
     async def write_status(
         self,
@@ -246,8 +260,7 @@ class KubernetesStore:
         table.listing, table.is_listing = _Listing(version=listing.version), False
         table.hold, table.is_released = None, False
         if is_news:
-            self._touch()
-            self._wake()
+            self._news()
         return None
 
     def changed(self, resource: Resource, kind: str, raw: dict[str, Any]) -> None:
@@ -256,8 +269,7 @@ class KubernetesStore:
         if kind == "DELETED":
             self._forget(table, {_identity(raw)})
             if table.entries.pop(_identity(raw), None) is not None:
-                self._touch()
-                self._wake()
+                self._news()
         else:
             self._put(table, raw)
 

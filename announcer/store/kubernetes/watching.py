@@ -36,7 +36,8 @@ class Timing:
 
     A watch that was open for `works` counts as working, one that was for `stable` resets the back-off. That another
     kind works again ends a back-off at most every `nudge`. A list that
-    lacks too much is asked for again every `hold_look`, and believed when it still says so after `hold`.
+    lacks too much is asked for again every `hold_look`, and believed when it still says so after `hold`. A Secret is
+    read again every `secret`, sooner while one that is named can't be.
     """
 
     page: float = 15.0
@@ -51,6 +52,7 @@ class Timing:
     absent: float = 15.0
     hold: float = 30.0
     hold_look: float = 5.0
+    secret: float = 30.0
     page_size: int = 500
 
 

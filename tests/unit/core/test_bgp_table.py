@@ -34,7 +34,6 @@ TABLES: Mapping[str, tuple[tuple[str, Mapping[str, str], str], ...]] = {
     ),
 }
 BY_HAND = {
-    ("BGPPeer", "passwordSecret"): ("no", "agents don't read Secrets yet; write `password`"),
     ("BGPPeer", "dynamicASN"): ("`internal`", "ExaBGP has to know the AS of an external peer"),
     ("BGPPeer", "keepaliveTime"): ("a third of holdTime", "another value has no effect, and the status says so"),
     ("BGPConfiguration", "global.confederation"): ("no", "ExaBGP has no confederations"),
@@ -43,7 +42,6 @@ BY_HAND = {
     ("BGPConfiguration", "netlinkExport"): ("no", purelb_bgp.TAKES_NO_ROUTES),
     ("BGPConfiguration", "netlinkImport.vrf"): ("no", metallb_bgp.NO_VRF),
     ("BGPConfiguration", "netlinkImport"): ("on or off", "routes are those of virtual addresses, not of links"),
-    ("BGPConfiguration", "neighbors.config.authPasswordSecretRef"): ("no", "agents don't read Secrets yet"),
     ("BGPConfiguration", "neighbors.config.sendCommunity"): ("`both`", "communities go to all peers"),
     ("BGPConfiguration", "neighbors.applyPolicy"): ("no", purelb_bgp.POLICY),
     ("BGPConfiguration", "neighbors.bfd"): ("no", metallb_bgp.NO_BFD),

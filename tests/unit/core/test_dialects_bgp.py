@@ -109,7 +109,9 @@ def test_peer_has_the_as_that_the_router_sees(more: dict[str, Any], my_asn: int,
         ({"interface": "eth1", "peerAddress": None}, "interface"),
         ({"bfdProfile": "fast"}, "bfdProfile"),
         ({"enableGracefulRestart": True}, "enableGracefulRestart"),
-        ({"passwordSecret": {"name": "s"}}, "passwordSecret"),
+        ({"passwordSecret": {}}, "passwordSecret.name"),
+        ({"passwordSecret": {"name": "s", "namespace": "other"}}, "passwordSecret.namespace"),
+        ({"passwordSecret": {"name": "s"}, "password": "hush"}, "password"),
     ],
 )
 def test_peer_field_that_is_wrong_or_cannot_be_honored_is_named(more: dict[str, Any], field: str) -> None:
@@ -135,7 +137,7 @@ def test_peer_is_used_without_what_makes_no_difference_and_says_so(more: dict[st
     assert only_problem(parsed).reason is Reason.NO_EFFECT
 
 
-@pytest.mark.parametrize("password", ["p" * 81, 12345678, ["hush"], {"a": "hush"}])
+@pytest.mark.parametrize("password", ["p" * 81, 12345678, ["hush"], {"a": "hush"}, "hush\n"])
 def test_password_that_is_wrong_is_never_shown(password: object) -> None:
     for parsed in (
         parse(peer(password=password)),
@@ -360,9 +362,10 @@ def test_neighbors_without_netlink_import_get_no_routes_and_say_so(spec: dict[st
         (neighbor("fe80::1%eth0"), "neighbors[0].config.neighborAddress"),
         (neighbor("tor"), "neighbors[0].config.neighborAddress"),
         (neighbor(config={"peerAsn": None}), "neighbors[0].config.peerAsn"),
+        (neighbor(config={"authPasswordSecretRef": {"key": "k"}}), "neighbors[0].config.authPasswordSecretRef.name"),
         (
-            neighbor(config={"authPasswordSecretRef": {"name": "s", "key": "k"}}),
-            "neighbors[0].config.authPasswordSecretRef",
+            neighbor(config={"authPassword": "hush", "authPasswordSecretRef": {"name": "s", "key": "k"}}),
+            "neighbors[0].config.authPassword",
         ),
         (neighbor(config={"peerGroup": "none"}), "neighbors[0].config.peerGroup"),
         (neighbor(afiSafis=[{"family": "l2vpn-evpn", "enabled": True}]), "neighbors[0].afiSafis[0].family"),

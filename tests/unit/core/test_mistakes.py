@@ -38,3 +38,16 @@ def test_other_mistakes_name_field_and_remedy(text: str, line: int, field: str, 
     problem = explain(text, line, "bad", "f.yaml:1")
     assert problem.field == field
     assert remedy in problem.remedy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'kind: BGPPeer\nspec:\n  - a\n  password: "hush\n',
+        "kind: Secret\nstringData:\n  - hush\n  key: hush\n",
+    ],
+)
+def test_line_that_may_have_a_password_in_it_is_not_shown(text: str) -> None:
+    problem = explain(text, 3, "bad", "f.yaml:1")
+    assert (problem.ref.kind, problem.ref.source) == (text.split()[1], "f.yaml:1")
+    assert "hush" not in f"{problem} {problem.remedy}"

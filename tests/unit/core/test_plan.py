@@ -152,6 +152,13 @@ def test_plan_keeps_address_and_route_of_what_cannot_be_judged() -> None:
     assert make(unsure, seen, tor(Route(prefix=NET))).actions == (KEEP,)
 
 
+def test_plan_keeps_a_peer_whose_password_is_not_known_and_its_routes() -> None:
+    unsure = replace(WANTED, peers=(), keep_peers=frozenset({TOR}))
+    actions = plan(unsure, kernel(), tor(Route(prefix=NET)), 0.0, Pace()).actions
+    found = [a for a in actions if isinstance(a, SetPeers | AdvertiseRoutes | WithdrawRoutes)]
+    assert found == [SetPeers(peers=(), keeps=frozenset({TOR}))]
+
+
 def test_plan_takes_no_peer_and_no_route_away_while_a_peer_cannot_be_understood() -> None:
     unsure = replace(WANTED, are_peers_known=False, peers=(), bgp={})
     keeping = SetPeers(peers=(), keeps_others=True)
