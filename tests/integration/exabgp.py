@@ -65,9 +65,18 @@ class Router:
         """Prefixes with what FRR knows of their paths, empty while it starts."""
         return dict(self._ask(f"show bgp ipv{version} unicast json").get("routes", {}))
 
+    def paths(self, prefix: str) -> dict[str, Any]:
+        """What FRR knows of each path to a prefix, by the address of who advertises it."""
+        version = 6 if ":" in prefix else 4
+        found = self._ask(f"show bgp ipv{version} unicast {prefix} json").get("paths", [])
+        return {path["peer"]["peerId"]: path for path in found}
+
+    def neighbors(self) -> dict[str, Any]:
+        return self._ask("show bgp neighbors json")
+
     def established_count(self, peer: str) -> int:
         """How many times a session with that peer has come up."""
-        return int(self._ask("show bgp neighbors json").get(peer, {}).get("connectionsEstablished", 0))
+        return int(self.neighbors().get(peer, {}).get("connectionsEstablished", 0))
 
     def cut(self, *, is_cut: bool = True) -> None:
         """Lose every packet between the two without either seeing its link go down."""
@@ -120,25 +129,30 @@ class Sidecar:
 
 @contextmanager
 def router_and_sidecar(directory: Path) -> Iterator[tuple[Router, Sidecar]]:
+    with node_and_router() as (node, tor), frr(tor) as router:
+        sidecar = Sidecar(node, directory)
+        try:
+            yield router, sidecar
+        finally:
+            sidecar.kill()
+
+
+@contextmanager
+def node_and_router() -> Iterator[tuple[Namespace, Namespace]]:
     with namespace() as node, namespace() as tor:
         cable(node, "eth0", tor, "eth0")
         for host, last in ((node, "2"), (tor, "1")):
             host.ip("address", "add", f"10.9.0.{last}/24", "dev", "eth0")
             host.ip("address", "add", f"fd00:9::{last}/64", "dev", "eth0", "nodad")
-        sidecar = Sidecar(node, directory)
-        with _frr(tor) as router:
-            try:
-                yield router, sidecar
-            finally:
-                sidecar.kill()
+        yield node, tor
 
 
 @contextmanager
-def _frr(tor: Namespace) -> Iterator[Router]:
+def frr(tor: Namespace, config: str = BGPD) -> Iterator[Router]:
     """The daemons leave root for the user of FRR's package, so the folder is theirs and not below the test's own."""
     with tempfile.TemporaryDirectory(prefix="ann-t-frr-") as name:
         folder = Path(name)
-        for daemon, text in (("zebra", ""), ("bgpd", BGPD)):
+        for daemon, text in (("zebra", ""), ("bgpd", config)):
             (folder / f"{daemon}.conf").write_text(text, encoding="ascii")
         for path in (folder, *folder.iterdir()):
             shutil.chown(path, "frr", "frr")
