@@ -148,7 +148,7 @@ class ExabgpSession:
             self._wanted, self._reloads, self._reload_at = wanted, 0, 0.0
             self._work.set()
         if self._is_learned and self._reloads >= RELOADS_UNTIL_ERROR and not self._is_configured():
-            raise ExabgpError(f"ExaBGP does not take {self._directory / CONFIGURATION}: its log says why")
+            raise ExabgpError(f"ExaBGP does not take {path}: its log says why; after a mistake it has to be restarted")
 
     def _is_configured(self) -> bool:
         return self._wanted is None or self._descriptions == self._wanted

@@ -122,6 +122,10 @@ class Sidecar:
             self._process.wait()
             self._process = None
 
+    def reload(self) -> None:
+        """What a person would do who has edited the configuration."""
+        os.kill(self.pid, signal.SIGUSR1)
+
     def bridge_pid(self) -> int:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii")
         return int(children.split()[0])

@@ -12,7 +12,8 @@ import pytest
 
 from tests.builders import Raw, group, metallb, pool
 from tests.integration.exabgp import Router, Sidecar, frr, node_and_router
-from tests.integration.peering import documents, peering, web
+from tests.integration.peering import SECONDS, documents, peering, web
+from tests.waiting import until
 
 pytestmark = pytest.mark.netns
 PEER = "{{apiVersion: metallb.io/v1beta2, kind: BGPPeer, metadata: {{name: {name}, namespace: lb}}, spec: {{{spec}}}}}"
@@ -198,7 +199,8 @@ spec:
   - {config: {neighborAddress: 10.9.0.99, peerAsn: 64513, adminDown: true}}
 """
 OTHERS = """
-{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {rack: a}, annotations: {bgp/id: 10.0.0.9}}}
+{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {rack: a}, annotations: {bgp/id: 10.0.0.9}},
+ status: {addresses: [{type: InternalIP, address: 10.9.0.2}]}}
 ---
 {apiVersion: v1, kind: Secret, metadata: {name: tor, namespace: lb}, type: kubernetes.io/basic-auth,
  stringData: {password: of-the-secret}}
@@ -431,8 +433,10 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
 
 
 async def gathered(sidecar: Sidecar, router: Router) -> Evidence:
-    async with peering(sidecar, *objects()) as found:
+    links = [f"{one}/{64 if ':' in one else 24} eth0" for one in {"10.9.0.2", *sources().values()}]
+    async with peering(sidecar, *objects(), links=links) as found:
         await found.has(*(one.peer for one in SESSIONS))
+        await until(lambda: wanted() <= received(router), seconds=SECONDS, what="the router's routes")
         prefixes = {prefix for one in ADVERTISED for prefix in one.seen}
         return Evidence(
             blocks={one.peer: found.block(one.peer) for one in SESSIONS},
@@ -440,6 +444,18 @@ async def gathered(sidecar: Sidecar, router: Router) -> Evidence:
             paths={prefix: router.paths(prefix) for prefix in prefixes},
             errors=found.errors(),
         )
+
+
+def wanted() -> set[tuple[str, str]]:
+    """Prefixes and who is to advertise them."""
+    found = sources()
+    pairs = ((prefix, peers) for one in ADVERTISED for prefix, peers in one.seen.items())
+    return {(prefix, found[name]) for prefix, peers in pairs for name, path in peers.items() if path is not None}
+
+
+def received(router: Router) -> set[tuple[str, str]]:
+    routes = (route for version in (4, 6) for route in router.rib(version).items())
+    return {(prefix, path["peerId"]) for prefix, paths in routes for path in paths}
 
 
 def at(value: Any, path: str) -> Any:

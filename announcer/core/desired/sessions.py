@@ -50,6 +50,8 @@ class Sessions:
             what = "routerID: nothing of this node says" if local else "sourceAddress: this node has no address for"
             self._note(peer, f"{what} {'one' if local else peer.peer_address}")
             return None
+        if all(a.address != local for a in self._view.kernel.addresses):
+            self._note(peer, f"sourceAddress: {local} is no address of this node")
         other = 6 if local.version == 4 else 4
         return DesiredPeer(
             name=peer.name,

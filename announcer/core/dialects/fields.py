@@ -222,8 +222,9 @@ def narrow_hint(found: AddressRange) -> str:
 
 
 def read_address(text: str) -> IPAddress | None:
+    """None for one with a zone too (RFC 4007 §11), which is no address of another machine's."""
     try:
-        return ip_address(text)
+        return None if "%" in text else ip_address(text)
     except ValueError:
         return None
 

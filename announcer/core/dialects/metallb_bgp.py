@@ -10,9 +10,11 @@ from announcer.core.dialects.fields import Fields
 from announcer.core.dialects.sessions import (
     AS_MOST,
     RECONNECT,
+    UNNUMBERED,
     is_community,
     read_duration,
     read_password,
+    read_peer_address,
     read_router_id,
     read_timers,
     refuse_other_family,
@@ -32,7 +34,6 @@ from announcer.core.model import (
 NO_BFD = "BFD is not built yet"
 NO_GRACEFUL_RESTART = "without BFD, which is not built yet, a node that dies would be a black hole until it is back"
 NO_VRF = "addresses are in the node's main routing table, and a VRF has its own"
-UNNUMBERED = "ExaBGP connects to an address, and can't find out who is on a link"
 PEER = {
     "bfdProfile": NO_BFD,
     "enableGracefulRestart": NO_GRACEFUL_RESTART,
@@ -84,7 +85,7 @@ def read_peer(top: Fields, ref: ObjectRef, _created: str) -> Peers:
     own_asn = spec.number("myASN", 1, low=1, high=AS_MOST)
     my_asn = spec.number("localASN", 0, low=0, high=AS_MOST) or own_asn  # as FRR's `local-as no-prepend replace-as`
     peer_asn = _read_peer_asn(spec, my_asn)
-    address = spec.address("peerAddress")
+    address = read_peer_address(spec, "peerAddress")
     peer = Peer(
         ref=ref,
         my_asn=my_asn,

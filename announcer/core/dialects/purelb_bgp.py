@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
-from announcer.core.dialects.fields import Fields, read_address
-from announcer.core.dialects.metallb_bgp import NO_BFD, NO_GRACEFUL_RESTART, NO_VRF, UNNUMBERED
+from announcer.core.dialects.fields import Fields
+from announcer.core.dialects.metallb_bgp import NO_BFD, NO_GRACEFUL_RESTART, NO_VRF
 from announcer.core.dialects.sessions import (
     AS_MOST,
     RECONNECT,
+    UNNUMBERED,
     read_password,
+    read_peer_address,
     read_router_id,
     read_timers,
     refuse_other_family,
@@ -146,12 +148,10 @@ def _read_neighbor(item: Fields, globals_: _Globals, groups: dict[str, Fields]) 
         item = item.over(groups[name])
     config = item.mapping("config")
     text = config.text("neighborAddress")
-    address = read_address(text)
-    if address is None or "%" in text:
-        is_linked = "%" in text or (not text and config.has("neighborInterface"))
-        wrong = f"is not supported: {UNNUMBERED}" if is_linked else "is not an IP address"
-        config.refuse("neighborAddress", text, wrong, "", Reason.UNSUPPORTED_FIELD if is_linked else _INVALID)
-    elif not config.has("peerAsn"):
+    address = read_peer_address(config, "neighborAddress")
+    if not text and not config.has("neighborInterface"):
+        config.refuse("neighborAddress", None, "is required and missing")
+    if address is not None and not config.has("peerAsn"):
         config.refuse("peerAsn", None, "is required and missing")
     for field in ("peerGroup", "peerGroupName", "description"):
         config.text(field)
@@ -161,9 +161,6 @@ def _read_neighbor(item: Fields, globals_: _Globals, groups: dict[str, Fields]) 
     _refuse_enabled(item, "gracefulRestart", NO_GRACEFUL_RESTART)
     item.close({}, NEIGHBOR_IDLE)
     return None if is_down or address is None else peer
-
-
-_INVALID = Reason.INVALID_VALUE
 
 
 def _read_session(item: Fields, config: Fields, globals_: _Globals, address: IPAddress | None) -> Peer:

@@ -11,7 +11,7 @@ import re
 from fractions import Fraction
 from ipaddress import IPv4Address, IPv4Network
 
-from announcer.core.dialects.fields import Fields, read_network
+from announcer.core.dialects.fields import Fields, read_address, read_network
 from announcer.core.model import IPAddress, Reason, RouterId, RouterIdFrom
 
 AS_MOST = 2**32 - 1  # RFC 6793
@@ -27,6 +27,7 @@ WELL_KNOWN = {
 }
 """Names that everybody may write, unless a Community gives them another meaning."""
 RECONNECT = "ExaBGP connects again at once, and after failures with pauses that grow to 60 s"
+UNNUMBERED = "ExaBGP connects to an address, and can't find out who is on a link"
 KEEPALIVE = "ExaBGP sends a keepalive every third of the hold time"
 _COMMUNITY = re.compile(r"(\d{1,5}):(\d{1,5})|large:(\d{1,10}):(\d{1,10}):(\d{1,10})")  # RFC 1997, RFC 8092
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -139,6 +140,18 @@ def _read_pool(spec: Fields, name: str) -> IPv4Network | None:
         return pool
     if written:
         spec.refuse(name, written, "is not an IPv4 network", "such as 10.255.0.0/16")
+    return None
+
+
+def read_peer_address(spec: Fields, name: str) -> IPAddress | None:
+    text = spec.text(name)
+    found = read_address(text)
+    if "%" in text or (found is not None and found.is_link_local):
+        spec.refuse(name, text, f"is not supported: {UNNUMBERED}", "give a global address", Reason.UNSUPPORTED_FIELD)
+    elif text and (found is None or found.is_unspecified or found.is_multicast):
+        spec.refuse(name, text, "is not the IP address of a host")
+    else:
+        return found
     return None
 
 

@@ -54,7 +54,14 @@ def test_session_starts_in_the_peers_own_subnet() -> None:
 
 
 def test_source_address_that_is_written_counts() -> None:
-    assert only(want(peer(sourceAddress="10.9.9.9"))).local_address == ip("10.9.9.9")
+    found = want(peer(sourceAddress="10.1.1.1"), addresses={"10.1.1.1/24": "eth1"})
+    assert (only(found).local_address, found.notes) == (ip("10.1.1.1"), ())
+
+
+def test_source_address_that_the_node_lacks_is_told() -> None:
+    found = want(peer(sourceAddress="10.9.9.9"))
+    assert only(found).local_address == ip("10.9.9.9")
+    assert found.notes == (f"{TOR}: sourceAddress: 10.9.9.9 is no address of this node",)
 
 
 @pytest.mark.parametrize(
