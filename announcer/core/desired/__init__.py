@@ -105,7 +105,7 @@ class _Decision:
             peers=self._peers(),
             keep_peers=frozenset(self.sessions.unready),
             are_peers_known=not self.view.broken & {"BGPPeer", "BGPConfiguration"},
-            notes=tuple(self.sessions.notes),
+            notes=(*self.sessions.notes, *self.routes.notes),
             bgp=self.routes.bgp,
             keep=frozenset(self.keep),
             placements=tuple(self.placements),

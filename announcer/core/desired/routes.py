@@ -33,12 +33,21 @@ OF_THE_POOL = RouteAdvertisement(ref=ObjectRef(kind="", name=""))
 
 
 class Routes:
-    """`bgp` per peer address and prefix, `kernel` what goes into the node's main table."""
+    """`bgp` per peer address and prefix, `kernel` what goes into the node's main table, `notes` what can't go out."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._peers = tuple(p for p in sessions.peers if p.peer_address not in sessions.silent)
         self.bgp: dict[IPAddress, dict[IPNetwork, Route]] = {p.peer_address: {} for p in sessions.peers}
         self.kernel: set[KernelRoute] = set()
+        self._without_next_hop: set[tuple[str, int]] = set()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """RFC 8950 is of no use: a peer that didn't agree to it ends the session, and ExaBGP doesn't say who did."""
+        missing = sorted(self._without_next_hop)
+        return tuple(
+            f"{peer}: no IPv{v} routes: this node has no IPv{v} address for their next hop" for peer, v in missing
+        )
 
     def advertise(
         self, service: Service, address: IPAddress, found: AddressRange, ads: Sequence[RouteAdvertisement]
@@ -82,6 +91,7 @@ class Routes:
     def _put(self, peer: DesiredPeer, prefix: IPNetwork, ad: RouteAdvertisement) -> None:
         is_own_family = prefix.version == peer.local_address.version
         if not is_own_family and peer.other_next_hop is None:
+            self._without_next_hop.add((peer.name, prefix.version))
             return
         local_pref = ad.local_pref if peer.my_asn == peer.peer_asn else None  # RFC 4271 §5.1.5: iBGP only
         old = self.bgp[peer.peer_address].get(prefix)

@@ -127,7 +127,13 @@ def test_peer_field_that_is_wrong_or_cannot_be_honored_is_named(more: dict[str, 
 
 @pytest.mark.parametrize(
     ("more", "seconds"),
-    [({"holdTime": "0s"}, 0), ({"keepaliveTime": "1s"}, 3), ({"holdTime": "9000ms"}, 9), ({}, 90)],
+    [
+        ({"holdTime": "0s"}, 0),
+        ({"holdTime": "0"}, 0),
+        ({"keepaliveTime": "1s"}, 3),
+        ({"holdTime": "9000ms"}, 9),
+        ({}, 90),
+    ],
 )
 def test_peer_time_that_is_given_makes_the_other(more: dict[str, Any], seconds: int) -> None:
     assert one(parse(peer(**more))).hold_time_seconds == seconds
@@ -348,6 +354,17 @@ def test_neighbor_that_is_down_has_no_session() -> None:
     assert value.peers == ()
 
 
+def test_name_that_stands_twice_in_one_community_is_named() -> None:
+    twice = [{"name": "mine", "value": "64512:7"}] * 2
+    assert only_problem(parse(metallb("Community", "c", communities=twice))).message == "is given twice"
+
+
+def test_link_that_netlink_import_names_beside_ours_has_no_effect_and_says_so() -> None:
+    parsed = parse(configuration(neighbor(), netlinkImport={"enabled": True, "interfaceList": ["kube-lb0", "eth1"]}))
+    assert only_problem(parsed).value == "eth1"
+    assert one(parsed).takes_routes
+
+
 @pytest.mark.parametrize("spec", [{}, {"enabled": True}, {"interfaceList": ["kube-lb0"]}])
 def test_neighbors_without_netlink_import_get_no_routes_and_say_so(spec: dict[str, Any]) -> None:
     parsed = parse(configuration(neighbor(), netlinkImport=spec))
@@ -380,6 +397,10 @@ def test_neighbors_without_netlink_import_get_no_routes_and_say_so(spec: dict[st
         (neighbor(timers={"config": {"holdTime": 2}}), "neighbors[0].timers.config.holdTime"),
         ({"dynamicNeighbors": [{"prefix": "10.0.0.0/8", "peerGroup": "g"}]}, "dynamicNeighbors"),
         ({"vrfs": [{"name": "red"}]}, "vrfs"),
+        ({"global": None}, "global"),
+        ({"global": {"asn": 1, "routerIDPool": "fd00::/64"}}, "global.routerIDPool"),
+        ({"peerGroups": [{"config": {"peerGroupName": "g"}}] * 2}, "peerGroups[1].config.peerGroupName"),
+        (neighbor(applyPolicy={"exportPolicy": {"defaultAction": "reject"}}), "neighbors[0].applyPolicy.exportPolicy"),
         ({"netlinkExport": {"enabled": True}}, "netlinkExport"),
         ({"global": {"asn": 0}}, "global.asn"),
         ({"global": {}}, "global.asn"),

@@ -20,7 +20,7 @@ from announcer.core.model import (
     Secret,
     SecretKey,
 )
-from tests.builders import Raw, ip, kernel, net, node, peer, raw, route, snapshot
+from tests.builders import Raw, endpoints, group, ip, kernel, net, node, peer, raw, route, service, snapshot
 
 FAR = ip("192.0.2.1")
 HERE = NodeName("n1")
@@ -74,6 +74,7 @@ def test_source_address_that_the_node_lacks_is_told() -> None:
         ((route("192.0.2.0/24", "eth0", metric=9), route("192.0.2.0/24", "eth1", metric=5)), "10.1.1.1"),
         ((route("192.0.2.0/24", "eth1"), route("192.0.2.0/25", "eth0")), "10.111.111.2"),
         ((KernelRoute(destination=net("192.0.2.0/24"), kind=RouteKind.UNREACHABLE),), "10.111.111.2"),
+        ((route("192.0.2.0/24", "eth2"),), "10.1.1.1"),
     ],
 )
 def test_session_to_a_far_peer_starts_on_the_link_that_leads_there(routes: tuple[KernelRoute, ...], local: str) -> None:
@@ -108,6 +109,15 @@ def test_next_hop_of_the_other_family_is_on_the_sessions_link_where_there_is_one
     found = only(want(peer(dualStackAddressFamily=True), addresses=addresses))
     assert found.families == {4, 6}
     assert found.other_next_hop == (ip(next_hop) if next_hop else None)
+
+
+def test_routes_that_have_no_next_hop_are_told_and_not_advertised() -> None:
+    dual = group("six", "fd00:113::1-fd00:113::9", "fd00:113::/64")
+    web = service(addresses=["fd00:113::1"])
+    found = want(peer(dualStackAddressFamily=True), dual, web, endpoints())
+    assert found.bgp == {ip("10.111.111.254"): {}}
+    assert found.notes == ("tor: no IPv6 routes: this node has no IPv6 address for their next hop",)
+    assert want(peer(), dual, web, endpoints()).notes == ()
 
 
 def test_session_of_one_family_has_no_other_next_hop() -> None:
