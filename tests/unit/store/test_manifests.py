@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -267,3 +268,26 @@ def test_status_that_cannot_be_written_is_an_error_of_the_store(tmp_path: Path) 
             await store.write_status(ObjectRef(kind="Node", name="a"), {})
 
     run(test)
+
+
+def test_secret_is_read_and_rotated_and_a_mistake_in_it_shows_nothing(tmp_path: Path) -> None:
+    text = "apiVersion: v1\nkind: Secret\nmetadata: {name: tor, namespace: lb}\nstringData:\n  password: "
+
+    async def test() -> None:
+        (tmp_path / "secret.yaml").write_text(text + "first\n")
+        async with running(tmp_path) as found:
+            await until(lambda: found.store.snapshot() is not UNKNOWN)
+            assert b64(found.snapshot) == b"first"
+            (tmp_path / "secret.yaml").write_text(text + "second\n")
+            await until(lambda: b64(found.snapshot) == b"second")
+            (tmp_path / "secret.yaml").write_text(text + '"third\n')
+            await until(lambda: found.snapshot.problems, what="the mistake")
+            assert b64(found.snapshot) == b"second"
+            assert "third" not in str(found.snapshot.problems)
+
+    run(test)
+
+
+def b64(snapshot: Snapshot) -> bytes:
+    (secret,) = snapshot.secrets
+    return b64decode(secret.data["password"])
