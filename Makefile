@@ -4,6 +4,8 @@ SHELL := /bin/bash
 
 MANIFESTS ?= purelb
 STORE ?= manifests
+ROUTER ?= frr
+export ROUTER
 PYTEST_ARGS ?=
 BIN := .venv/bin
 PURE := $(wildcard tests/unit tests/property)
@@ -15,8 +17,8 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: lab
-lab: $(if $(filter manifests,$(STORE)),setup,cluster) ## build or repair the lab with MANIFESTS=purelb|metallb in STORE=manifests|kubernetes, check its promises (needs root)
-	@$(BIN)/python -m lab up --manifests $(MANIFESTS) --store $(STORE)
+lab: $(if $(filter manifests,$(STORE)),setup,cluster) ## build or repair the lab with MANIFESTS=purelb|metallb, STORE=manifests|kubernetes, ROUTER=frr|bird|gobgp, check its promises (needs root)
+	@$(BIN)/python -m lab up --manifests $(MANIFESTS) --store $(STORE) --router $(ROUTER)
 
 .PHONY: lab-check
 lab-check: ## check the promises of the running lab again (needs root)
@@ -25,6 +27,9 @@ lab-check: ## check the promises of the running lab again (needs root)
 .PHONY: lab-down
 lab-down: ## remove every trace of the lab (needs root)
 	@$(BIN)/python -m lab down
+
+# The tests run the lab with every router.
+test test-e2e: ROUTER := frr bird gobgp
 
 .PHONY: test
 test: cluster lint ## install what is missing and run every check and test (needs root)

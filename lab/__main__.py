@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab import checks, control_plane, live, network, processes
 from lab.command import LabError, run
-from lab.topology import STORES, Lab
+from lab.topology import ROUTERS, STORES, Lab
 
 
 def up(lab: Lab, manifest_set: str) -> int:
@@ -88,12 +88,13 @@ def down(lab: Lab) -> int:
     return 0
 
 
-def default_lab(store: str | None = None) -> Lab:
-    """The lab that runs, or one with `store`. ANNOUNCER_LAB_PREFIX puts a second lab beside the first one."""
+def default_lab(store: str | None = None, router: str | None = None) -> Lab:
+    """The lab that runs, or one with `store` and `router`. ANNOUNCER_LAB_PREFIX puts a second lab beside the first."""
     prefix = os.environ.get("ANNOUNCER_LAB_PREFIX", "ann")
     run_dir = Lab().run_dir if prefix == "ann" else Path(f"/run/announcer-lab-{prefix}")
     lab = Lab(prefix=prefix, run_dir=run_dir)
-    return replace(lab, store=store or live.store(lab) or lab.store)
+    found = replace(lab, store=store or live.store(lab) or lab.store)
+    return replace(found, router=router or live.router(lab) or lab.router)
 
 
 def main() -> int:
@@ -101,11 +102,13 @@ def main() -> int:
     parser.add_argument("verb", choices=("up", "check", "down"))
     parser.add_argument("--manifests", choices=live.SETS, default="purelb")
     parser.add_argument("--store", choices=STORES, help="where the objects live, for `up` (manifests)")
+    parser.add_argument("--router", choices=ROUTERS, help="what runs in ann-tor, for `up` (frr)")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         sys.stderr.write("the lab needs root: network namespaces and addresses are made; try `sudo make lab`\n")
         return 1
-    lab = default_lab((arguments.store or "manifests") if arguments.verb == "up" else None)
+    is_new = arguments.verb == "up"
+    lab = default_lab(arguments.store or "manifests", arguments.router or "frr") if is_new else default_lab()
     try:
         match arguments.verb:
             case "up":

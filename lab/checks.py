@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
 
-from lab import control_plane, processes
+from lab import control_plane, processes, routers
 from lab.command import LabError, inside, read_json, run, run_json
 from lab.topology import CONTROL_PLANE, NODES, REPOSITORY, SUBNET_3, SUBNET_3_V6, Lab, LabNode, cables
 
@@ -182,16 +182,10 @@ def stays_on(lab: Lab, ifname: str, address: IPv4Address) -> Seen:
 
 
 def sessions_established(lab: Lab) -> Seen:
-    argv = ["vtysh", "--vty_socket", str(lab.tor_dir), "-c", "show bgp summary json"]
-    summary = run_json(argv)
-    up = {
-        name: [
-            address for address, peer in summary.get(key, {}).get("peers", {}).items() if peer["state"] == "Established"
-        ]
-        for name, key in (("IPv4", "ipv4Unicast"), ("IPv6", "ipv6Unicast"))
-    }
-    text = ", ".join(f"{len(found)} {name}" for name, found in up.items())
-    return Seen(ok=all(len(found) == len(NODES) for found in up.values()), text=f"established: {text}")
+    up = [ip_address(address) for address, peer in routers.of(lab).peers(lab).items() if peer.is_established]
+    counts = {version: sum(address.version == version for address in up) for version in (4, 6)}
+    text = ", ".join(f"{count} IPv{version}" for version, count in counts.items())
+    return Seen(ok=all(count == len(NODES) for count in counts.values()), text=f"established: {text}")
 
 
 def next_hops(lab: Lab, prefix: IPv4Network | IPv6Network) -> frozenset[str]:

@@ -19,7 +19,7 @@ def apply(lab: Lab, manifest_set: str) -> None:
         control_plane.apply(lab, manifest_set)
     else:
         _fill_folder(lab, manifest_set)
-    _marker(lab).write_text(f"{lab.store} {manifest_set}\n", encoding="ascii")
+    _marker(lab).write_text(f"{lab.store} {manifest_set} {lab.router}\n", encoding="ascii")
 
 
 def _fill_folder(lab: Lab, manifest_set: str) -> None:
@@ -52,12 +52,17 @@ def store(lab: Lab) -> str | None:
     return _read_marker(lab)[0]
 
 
-def _read_marker(lab: Lab) -> tuple[str | None, str | None]:
+def router(lab: Lab) -> str | None:
+    """Which router the running lab has, None without a lab."""
+    return _read_marker(lab)[2]
+
+
+def _read_marker(lab: Lab) -> tuple[str | None, str | None, str | None]:
     try:
-        found, manifest_set = _marker(lab).read_text(encoding="ascii").split()
+        found, manifest_set, router = _marker(lab).read_text(encoding="ascii").split()
     except (FileNotFoundError, ValueError):
-        return None, None
-    return found, manifest_set
+        return None, None, None
+    return found, manifest_set, router
 
 
 def _marker(lab: Lab) -> Path:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from lab import control_plane, frr
+from lab import control_plane, routers
 from lab.command import LabError, inside, wait_until
 from lab.topology import CONTROL_PLANE, NODES, REPOSITORY, Lab
 
@@ -42,7 +42,7 @@ class Child:
 
 def children(lab: Lab) -> tuple[Child, ...]:
     tor = lab.namespace("tor")
-    found = [Child(name=daemon, argv=tuple(inside(tor, frr.argv(lab, daemon)))) for daemon in ("zebra", "bgpd")]
+    found = [Child(name=name, argv=tuple(inside(tor, argv))) for name, argv in routers.of(lab).argvs(lab).items()]
     announcer = [sys.executable, "-m", "announcer"]
     for node in NODES:
         folder = str(lab.exabgp_dir(node))
@@ -115,7 +115,7 @@ def start(lab: Lab, held: Iterable[str] = ()) -> bool:
             hold(lab, name)
         for node in NODES:
             lab.exabgp_dir(node).mkdir(parents=True, exist_ok=True)
-        frr.prepare(lab)
+        routers.of(lab).prepare(lab)
         spec.write_text(text, encoding="utf-8")
         argv = [sys.executable, "-m", "lab.supervisor", str(lab.run_dir)]
         spawn(lab, SUPERVISOR, argv).wait(START_SECONDS)

@@ -4,6 +4,7 @@
 #   lab/setup.sh system   packages of Debian or Ubuntu
 #   lab/setup.sh          both
 #   lab/setup.sh cluster  both, and etcd, kube-apiserver and kubectl, built once per machine
+# ROUTER="frr bird gobgp" names the routers that are wanted; FRR always is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,6 +24,15 @@ openssl:openssl
 vtysh:frr
 /usr/lib/frr/bgpd:frr
 "
+for router in ${ROUTER:-frr}; do
+    case "$router" in
+        frr) ;;
+        bird) NEEDS+="bird:bird2 birdc:bird2" ;;
+        gobgp) NEEDS+="gobgpd:gobgpd gobgp:gobgpd" ;;
+        *) fail "ROUTER=$router: there are frr, bird and gobgp" ;;
+    esac
+    NEEDS+=$'\n'
+done
 
 install() {
     command -v apt-get >/dev/null || fail "missing: $*. This is no Debian or Ubuntu: install them by hand"
@@ -37,7 +47,7 @@ install() {
 }
 
 system() {
-    local need packages=()
+    local need package packages=()
     for need in $NEEDS; do
         PATH="$PATH:/usr/sbin:/sbin" command -v "${need%%:*}" >/dev/null || packages+=("${need##*:}")
     done
@@ -46,10 +56,12 @@ system() {
         return
     fi
     install $(printf '%s\n' "${packages[@]}" | sort -u)
-    if [[ " ${packages[*]} " == *" frr "* ]] && systemctl is-active --quiet frr 2>/dev/null; then
-        say "the lab runs FRR by itself: stopping and disabling the service that the package has just started"
-        systemctl disable --now --quiet frr
-    fi
+    for package in frr:frr bird2:bird gobgpd:gobgpd; do
+        if [[ " ${packages[*]} " == *" ${package%%:*} "* ]] && systemctl is-active --quiet "${package##*:}" 2>/dev/null; then
+            say "the lab runs ${package##*:} by itself: stopping and disabling the service that the package has just started"
+            systemctl disable --now --quiet "${package##*:}"
+        fi
+    done
 }
 
 # The first Python that is new enough and can make virtual environments.

@@ -48,6 +48,7 @@ CONTROL_PLANE: Final = "cp"
 """One more where the objects live in a real API server: etcd, kube-apiserver and the allocator run there."""
 CONTROL_PLANE_ADDRESS: Final = IPv4Address("10.111.111.253")
 STORES: Final = ("manifests", "kubernetes")
+ROUTERS: Final = ("frr", "bird", "gobgp")
 SWITCHES: Final = ("switch-a", "switch-b")
 
 
@@ -59,6 +60,8 @@ class Lab:
     run_dir: Path = Path("/run/announcer-lab")
     store: str = "manifests"
     """Where the objects live: one of STORES."""
+    router: str = "frr"
+    """What runs in `tor`: one of ROUTERS."""
 
     @property
     def is_cluster(self) -> bool:
@@ -83,7 +86,7 @@ class Lab:
 
     @property
     def tor_dir(self) -> Path:
-        """Configuration and sockets of the router's FRR, for `vtysh --vty_socket`."""
+        """Configuration and sockets of the router, for `vtysh --vty_socket`, `birdc -s`, `ip netns exec ... gobgp`."""
         return self.run_dir / "tor"
 
     def exabgp_dir(self, node: LabNode) -> Path:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lab import checks, control_plane, processes
+from lab import checks, control_plane, processes, routers
 from lab.__main__ import build, down
 from lab.command import LabError, inside, run, run_json, wait_until
 from lab.topology import NODES, SUBNET_3, SUBNET_3_V6, Lab
@@ -25,10 +25,10 @@ SEQUENCES = 1 << 16
 
 
 @contextmanager
-def laboratory(manifest_set: str, store: str = "manifests") -> Iterator[Lab]:
+def laboratory(manifest_set: str, store: str = "manifests", router: str = "frr") -> Iterator[Lab]:
     """Built, with its promises kept, and gone afterwards; those of tests that were killed go first."""
     _sweep()
-    lab = Lab(prefix=f"annt{os.getpid()}", run_dir=RUN / f"{NAME}-{os.getpid()}", store=store)
+    lab = Lab(prefix=f"annt{os.getpid()}", run_dir=RUN / f"{NAME}-{os.getpid()}", store=store, router=router)
     try:
         build(lab, manifest_set)
         keeps_promises(lab, manifest_set)
@@ -187,14 +187,9 @@ def holders(lab: Lab, address: object, ifname: str) -> list[str]:
     return [node.short for node in NODES if str(address) in addresses(lab, node.short, ifname)]
 
 
-def sessions(lab: Lab) -> dict[str, tuple[int, int]]:
-    """How often each session of the router came up and went down; equal twice means that none was lost between.
-
-    FRR's time of establishment is no measure: it is computed from two clocks and flips by a second.
-    """
-    argv = ["vtysh", "--vty_socket", str(lab.tor_dir), "-c", "show bgp neighbors json"]
-    peers = run_json(argv).items()
-    return {peer: (found.get("connectionsEstablished", 0), found.get("connectionsDropped", 0)) for peer, found in peers}
+def sessions(lab: Lab) -> dict[str, str]:
+    """Which session the router has with each peer; equal twice means that none was lost between."""
+    return {address: peer.since for address, peer in routers.of(lab).peers(lab).items()}
 
 
 def hops(lab: Lab) -> tuple[int, int]:
