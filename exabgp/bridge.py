@@ -13,6 +13,9 @@
 - Answers carry no id: they belong to the commands in their order. Those owed to a former client are swallowed, or the
   next one would take them for its own.
 - Of the configuration that ExaBGP shows, the descriptions alone get through: there are passwords in it.
+- One command at a time: ExaBGP 5.0 looks at its helper only between naps of `exabgp.reactor.speed` / 100 seconds, but
+  wakes at once where something is to be read. What is given ahead it works off in naps. A command that is not
+  answered for a second holds the next one up for no longer.
 
 Lines of the bridge itself are JSON objects with the key `bridge`: `hello` on connect, `reload` after the command
 `bridge reload` was carried out (ExaBGP reads its configuration again on SIGUSR1), `refused` for a line not passed on.
@@ -33,11 +36,11 @@ from contextlib import suppress
 from pathlib import Path
 
 STUCK_SECONDS = 5.0
-UNANSWERED_MOST = 200
+WAITING_MOST = 200
+ANSWER_SECONDS = 1.0
 COMMAND_BYTES = 64 * 1024
 EVENT_BYTES = 8 * 1024 * 1024
 TO_CLIENT_BYTES = 16 * 1024 * 1024
-TO_EXABGP_BYTES = 1024 * 1024
 READ_BYTES = 256 * 1024
 
 _ADDRESS = "[0-9A-Fa-f:.]{2,45}"
@@ -86,12 +89,13 @@ class Lines:
 
 
 class Client:
-    """One connection: its partial line, what it has yet to take, and since when it takes nothing."""
+    """One connection: its commands that wait, what it has yet to take, and since when it takes nothing."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         self.connection = connection
         self.lines = Lines(COMMAND_BYTES)
+        self.commands: deque[bytes] = deque()
         self.outbox = bytearray()
         self.taken_at = time.monotonic()
 
@@ -123,6 +127,7 @@ class Bridge:
         self._server = listen(path)
         self._client: Client | None = None
         self._owed: deque[Client | None] = deque()
+        self._asked_at = 0.0
         self._events = Lines(EVENT_BYTES)
         self._outbox = bytearray()
         for descriptor in (0, 1):
@@ -142,6 +147,10 @@ class Bridge:
                 self._drop()
             if self._server in ready:
                 self._accept()
+            try:
+                self._ask()
+            except BrokenPipeError:
+                return
 
     def _wait(self) -> dict[object, int]:
         read, write = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -151,7 +160,7 @@ class Bridge:
             if self._outbox:
                 selector.register(1, write)
             if self._client is not None:
-                is_free = len(self._owed) < UNANSWERED_MOST and len(self._outbox) < TO_EXABGP_BYTES
+                is_free = len(self._client.commands) < WAITING_MOST
                 wanted = (read if is_free else 0) | (write if self._client.outbox else 0)
                 if wanted:
                     selector.register(self._client.connection, wanted)
@@ -165,8 +174,7 @@ class Bridge:
             for line in self._events.feed(data):
                 self._from_exabgp(line)
         if 1 in ready:
-            with suppress(BlockingIOError):
-                del self._outbox[: os.write(1, self._outbox)]
+            self._give()
 
     def _from_exabgp(self, line: bytes) -> None:
         """An event is for whoever is connected; an answer and what comes before it, for the one who asked."""
@@ -203,10 +211,23 @@ class Bridge:
             os.kill(self._exabgp, signal.SIGUSR1)
             client.put(own(bridge="reload"))
         elif COMMAND.fullmatch(line):
-            self._outbox += line + b"\n"
-            self._owed.append(client)
+            client.commands.append(line)
         else:
             client.put(own(bridge="refused", line=line[:200].decode("ascii", "replace")))
+
+    def _ask(self) -> None:
+        """Give ExaBGP the next command where it owes no answer any more."""
+        is_late = time.monotonic() - self._asked_at > ANSWER_SECONDS
+        if self._client is None or not self._client.commands or self._outbox or (self._owed and not is_late):
+            return
+        self._outbox += self._client.commands.popleft() + b"\n"
+        self._owed.append(self._client)
+        self._asked_at = time.monotonic()
+        self._give()
+
+    def _give(self) -> None:
+        with suppress(BlockingIOError):
+            del self._outbox[: os.write(1, self._outbox)]
 
     def _accept(self) -> None:
         try:

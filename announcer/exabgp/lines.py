@@ -16,7 +16,8 @@ from typing import Any, Final
 from announcer.core.model import IPAddress, IPNetwork, Route
 from announcer.exabgp.text import ExabgpError, word
 
-PREFIXES_PER_LINE: Final = 200
+PREFIXES_PER_LINE: Final = 49
+"""What ExaBGP 5.0 takes in at one go (reactor/asynchronous.py: 50 steps); with more it naps before the rest."""
 DEFAULT_LOCAL_PREF: Final = 100  # what ExaBGP gives an iBGP peer where nothing else is said
 ESTABLISHED: Final = "ESTABLISHED"
 
