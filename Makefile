@@ -78,6 +78,11 @@ bench-wire: venv ## figures of the wire: frames/s decoded, what an ARP flood cos
 bench-failover: setup ## what a client sees of every fault and planned change, 30 times each (RUNS=, CASES=; needs root, over an hour)
 	@$(BIN)/python -m bench.failover --runs $(or $(RUNS),30) $(CASES)
 
+.PHONY: bench-bgp
+bench-bgp: ROUTER := frr bird gobgp
+bench-bgp: setup ## drain, hold time, latency, 10,000 routes, idle cost with FRR and BIRD; fails where a bound is not held (RUNS=, CASES=; needs root)
+	@$(BIN)/python -m bench.bgp --runs $(or $(RUNS),30) $(CASES)
+
 .PHONY: bench-soak
 bench-soak: setup ## half an hour with 100 local addresses and load: moves, and what the agents cost (MINUTES=, ADDRESSES=; needs root)
 	@$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),30) --addresses $(or $(ADDRESSES),100)

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from lab.routers import bird, frr, gobgp
 from lab.routers.values import Peer as Peer
+from lab.routers.values import Rib as Rib
 from lab.topology import Lab
 
 
@@ -26,6 +27,9 @@ class Router(Protocol):
 
     def peers(self, lab: Lab) -> Mapping[str, Peer]:
         """By address of the node; raises LabError where it can't be asked."""
+
+    def rib(self, lab: Lab) -> Rib:
+        """What the router has from its peers; raises LabError where it can't be asked."""
 
     def clear(self, lab: Lab) -> None:
         """Reset every session, as a person would."""

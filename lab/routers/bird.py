@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from lab.command import run
-from lab.routers.values import PATHS_MOST, PEERS, PEERS_V6, POOLS, POOLS_V6, ROUTES_MOST, Peer, write
-from lab.topology import NODE_ASN, TOR, TOR_ASN, Lab
+from lab.routers.values import PATHS_MOST, PEERS, PEERS_V6, POOLS, POOLS_V6, ROUTES_MOST, Peer, Rib, write
+from lab.topology import NODE_ASN, TOR, TOR_ASN, TOR_V6, Lab
 
 BIRD: Final = Path("/usr/sbin/bird")
 CONF: Final = f"""\
@@ -44,20 +44,23 @@ protocol kernel {{
 }}
 
 template bgp node {{
-    local as {TOR_ASN};
     passive;
     hold time 9;
     keepalive time 3;
     error wait time 1, 2;
 }}
 template bgp node_v4 from node {{
+    local {TOR} as {TOR_ASN};
     ipv4 {{ import filter pools; export none; import limit {ROUTES_MOST} action restart; }};
 }}
 template bgp node_v6 from node {{
+    local {TOR_V6} as {TOR_ASN};
     ipv6 {{ import filter pools_v6; export none; import limit {ROUTES_MOST} action restart; }};
 }}
 """
 ROW: Final = re.compile(r"^(?P<name>n\d+_v[46])\s+BGP\s+\S+\s+\S+\s+(?P<since>\S+ \S+)(?P<info>.*)$", re.MULTILINE)
+PATH: Final = re.compile(r"^(?P<prefix>[0-9a-f.:]+/\d+)?\s+unicast \[(?P<name>\S+) ")
+LOCAL_PREF: Final = re.compile(r"^\s+BGP\.local_pref: (\d+)")
 
 
 def configurations() -> Mapping[str, str]:
@@ -95,6 +98,17 @@ def peers(lab: Lab) -> Mapping[str, Peer]:
         for name, address in _names().items()
         if name in rows
     }
+
+
+def rib(lab: Lab) -> Rib:
+    found: dict[str, dict[str, int]] = {}
+    names, prefix, peer = _names(), "", ""
+    for line in birdc(lab, "show route all").splitlines():
+        if path := PATH.match(line):
+            prefix, peer = path["prefix"] or prefix, names.get(path["name"], "")
+        elif peer and (pref := LOCAL_PREF.match(line)):
+            found.setdefault(prefix, {})[peer] = int(pref[1])
+    return found
 
 
 def clear(lab: Lab) -> None:

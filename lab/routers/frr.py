@@ -5,7 +5,18 @@ from pathlib import Path
 from typing import Final
 
 from lab.command import run, run_json
-from lab.routers.values import PATHS_MOST, PEERS, PEERS_V6, POOLS, POOLS_V6, ROUTES_MOST, Peer, write
+from lab.routers.values import (
+    DEFAULT_LOCAL_PREF,
+    PATHS_MOST,
+    PEERS,
+    PEERS_V6,
+    POOLS,
+    POOLS_V6,
+    ROUTES_MOST,
+    Peer,
+    Rib,
+    write,
+)
 from lab.topology import NODE_ASN, TOR, TOR_ASN, Lab
 
 DAEMONS: Final = Path("/usr/lib/frr")
@@ -81,6 +92,15 @@ def peers(lab: Lab) -> Mapping[str, Peer]:
         )
         for address, peer in found.items()
         if isinstance(peer, dict) and "bgpState" in peer
+    }
+
+
+def rib(lab: Lab) -> Rib:
+    found = [run_json(vtysh(lab, f"show bgp {family} unicast json")) for family in ("ipv4", "ipv6")]
+    return {
+        prefix: {path["peerId"]: path.get("locPrf", DEFAULT_LOCAL_PREF) for path in paths}
+        for table in found
+        for prefix, paths in table["routes"].items()
     }
 
 

@@ -2,17 +2,30 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from lab.command import inside, run, run_json
-from lab.routers.values import PATHS_MOST, PEERS, PEERS_V6, POOLS, POOLS_V6, ROUTES_MOST, Peer, write
+from lab.routers.values import (
+    DEFAULT_LOCAL_PREF,
+    PATHS_MOST,
+    PEERS,
+    PEERS_V6,
+    POOLS,
+    POOLS_V6,
+    ROUTES_MOST,
+    Peer,
+    Rib,
+    write,
+)
 from lab.topology import NODE_ASN, REPOSITORY, TOR, TOR_ASN, Lab
 
 GOBGPD: Final = Path("/usr/bin/gobgpd")
 ESTABLISHED: Final = 6
 """Of GoBGP's own numbers for the states of RFC 4271 §8.2.2."""
+LOCAL_PREF: Final = 5
+"""Type of the path attribute, RFC 4271 §5."""
 GLOBAL: Final = f"""\
 [global.config]
   as = {TOR_ASN}
@@ -114,6 +127,20 @@ def peers(lab: Lab) -> Mapping[str, Peer]:
         )
         for peer in run_json(gobgp(lab, "neighbor", "-j"))
     }
+
+
+def rib(lab: Lab) -> Rib:
+    found = [run_json(gobgp(lab, "-j", "global", "rib", "-a", family)) for family in ("ipv4", "ipv6")]
+    return {
+        prefix: {path["neighbor-ip"]: _local_pref(path["attrs"]) for path in paths}
+        for table in found
+        if table
+        for prefix, paths in table.items()
+    }
+
+
+def _local_pref(attributes: Sequence[Mapping[str, Any]]) -> int:
+    return next((a["value"] for a in attributes if a["type"] == LOCAL_PREF), DEFAULT_LOCAL_PREF)
 
 
 def clear(lab: Lab) -> None:

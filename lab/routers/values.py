@@ -18,6 +18,10 @@ PATHS_MOST: Final = 8
 PEERS: Final = tuple(str(node.address) for node in NODES)
 PEERS_V6: Final = tuple(str(node.address_v6) for node in NODES)
 
+DEFAULT_LOCAL_PREF: Final = 100
+Rib = Mapping[str, Mapping[str, int]]
+"""LOCAL_PREF of every path, by prefix and by the peer's address; 0 is one that drains."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:

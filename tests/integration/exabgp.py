@@ -78,6 +78,18 @@ class Router:
         """How many times a session with that peer has come up."""
         return int(self.neighbors().get(peer, {}).get("connectionsEstablished", 0))
 
+    def fib_count(self) -> int:
+        """How many routes of BGP the router's kernel has."""
+        return len(self._host.ip("route", "show", "proto", "bgp").splitlines())
+
+    def received(self, peer: str) -> int:
+        """How many IPv4 routes the present session with that peer has brought."""
+        found = self._ask("show bgp ipv4 unicast summary json").get("peers", {})
+        return int(found.get(peer, {}).get("pfxRcd", 0))
+
+    def order(self, command: str) -> None:
+        self._vtysh(command)
+
     def cut(self, *, is_cut: bool = True) -> None:
         """Lose every packet between the two without either seeing its link go down."""
         verb = "add" if is_cut else "del"
@@ -102,7 +114,7 @@ class Sidecar:
 
     def __init__(self, node: Namespace, directory: Path) -> None:
         self.directory = directory
-        self._node = node
+        self.node = node
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -112,7 +124,7 @@ class Sidecar:
 
     def start(self) -> None:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        argv = ["ip", "netns", "exec", self._node.name, str(RUN), str(self.directory), "20"]
+        argv = ["ip", "netns", "exec", self.node.name, str(RUN), str(self.directory), "20"]
         with (self.directory / "exabgp.log").open("ab") as log:
             self._process = subprocess.Popen(argv, stdout=log, stderr=log, env={**os.environ, "PATH": path})
 
