@@ -51,10 +51,9 @@ def _fingerprint(blocks: list[str]) -> str:
 
 
 def _blocks(peers: tuple[DesiredPeer, ...], others: Blocks) -> list[str]:
-    """Peers in the order of their addresses, then the others in that of theirs."""
-    ordered = sorted(peers, key=lambda peer: (peer.peer_address.version, int(peer.peer_address)))
-    named = {str(peer.peer_address) for peer in peers}
-    return [_neighbor(peer) for peer in ordered] + [others[name] for name in sorted(others.keys() - named)]
+    """In the order of their addresses as texts, so that a peer that is kept as it was changes nothing."""
+    blocks = {**others, **{str(peer.peer_address): _neighbor(peer) for peer in peers}}
+    return [blocks[name] for name in sorted(blocks)]
 
 
 def _neighbor(peer: DesiredPeer) -> str:

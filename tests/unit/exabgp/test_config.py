@@ -85,6 +85,7 @@ def test_configuration_keeps_others_as_they_are() -> None:
     kept = configuration((edited,), BRIDGE, blocks_of(former))
     assert blocks_of(kept) == {**blocks_of(former), **blocks_of(configuration((edited,), BRIDGE))}
     assert kept.count(fingerprint((edited,), blocks_of(former))) == 3
+    assert configuration((FAR,), BRIDGE, blocks_of(former)) == former
 
 
 def test_text_of_somebody_else_has_no_blocks() -> None:
