@@ -18,6 +18,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.netns
 PEER = "{{apiVersion: metallb.io/v1beta2, kind: BGPPeer, metadata: {{name: {name}, namespace: lb}}, spec: {{{spec}}}}}"
 OURS = "myASN: 64512, peerASN: 64513, peerAddress: {peer}, sourceAddress: {source}"
+SIX = OURS.replace("{peer}", "'{peer}'").replace("{source}", "'{source}'")
 EXTERNAL = ("remote-as 64512",)
 BOTH = {"advertisedAndReceived": True}
 V4, V6 = (f"neighborCapabilities.multiprotocolExtensions.ipv{version}Unicast" for version in (4, 6))
@@ -40,19 +41,21 @@ class Session:
 
     @property
     def peer(self) -> str:
-        number = SESSIONS.index(self) + 100
-        return f"fd00:9::{number}" if self.name == "tor6" else f"10.9.0.{number}"
+        return self._address(SESSIONS.index(self) + 100)
 
     @property
     def source(self) -> str:
         """The node's own where nothing is said."""
-        number = SESSIONS.index(self) + 10 if "{source}" in self.spec + self.neighbor else 2
-        return f"fd00:9::{number}" if self.name == "tor6" else f"10.9.0.{number}"
+        return self._address(SESSIONS.index(self) + 10 if "{source}" in self.spec + self.neighbor else 2)
+
+    def _address(self, number: int) -> str:
+        return f"fd00:9::{number}" if "'{peer}'" in self.spec else f"10.9.0.{number}"
 
     def text(self, template: str) -> str:
         return template.replace("{peer}", self.peer).replace("{source}", self.source)
 
 
+# A row's place makes its addresses, which others name: new ones go to the end.
 SESSIONS = (
     Session(
         about="myASN, peerASN, peerAddress, and every default",
@@ -105,8 +108,8 @@ SESSIONS = (
     Session(about="peerPort", name="port", spec=f"{OURS}, peerPort: 1179", told=("connect 1179",)),
     Session(
         about="password",
-        spec=f"{OURS}, password: plain",
-        router=(*EXTERNAL, "password plain"),
+        spec=f"{OURS}, password: 'p{{l}};#a\"in'",
+        router=(*EXTERNAL, 'password p{l};#a"in'),
         told=("md5-base64 true",),
     ),
     Session(
@@ -178,6 +181,25 @@ SESSIONS = (
         neighbor="config: {neighborAddress: {peer}, peerAsn: 64513}, transport: {localAddress: {source}}, "
         "nodeSelector: {matchExpressions: [{key: rack, operator: In, values: [a, b]}]}",
         told=("neighbor",),
+    ),
+    Session(
+        about="holdTime: 0s",
+        spec=f"{OURS}, holdTime: 0s",
+        told=("hold-time 0",),
+        seen={"bgpTimerHoldTimeMsecs": 0, "bgpTimerKeepAliveIntervalMsecs": 0},
+    ),
+    Session(
+        about="password of IPv6",
+        spec=f"{SIX}, password: plain",
+        router=(*EXTERNAL, "password plain"),
+        told=("md5-base64 true",),
+    ),
+    Session(
+        about="dualStackAddressFamily of IPv6",
+        name="dual6",
+        spec=f"{SIX}, dualStackAddressFamily: true",
+        told=("family { ipv4 unicast; ipv6 unicast; }",),
+        seen={V4: BOTH, V6: BOTH},
     ),
 )
 ABSENT = {
@@ -358,8 +380,16 @@ ADVERTISED = (
         objects=(pool("both", "10.61.0.0/24", "fd00:61::/120"), ad("both", "both")),
         services=(web("both", "10.61.0.1", "fd00:61::1"),),
         seen={
-            "10.61.0.1/32": {"dual": {"nexthops.0.ip": "10.9.0.21"}, "sourceAddress": {"nexthops.0.ip": "10.9.0.12"}},
-            "fd00:61::1/128": {"dual": {"nexthops.0.ip": "fd00:9::2"}, "tor6": {"nexthops.0.ip": "fd00:9::2"}},
+            "10.61.0.1/32": {
+                "dual6": {"nexthops.0.ip": "10.9.0.2"},
+                "dual": {"nexthops.0.ip": "10.9.0.21"},
+                "sourceAddress": {"nexthops.0.ip": "10.9.0.12"},
+            },
+            "fd00:61::1/128": {
+                "dual6": {"nexthops.0.ip": "fd00:9::34"},
+                "dual": {"nexthops.0.ip": "fd00:9::2"},
+                "tor6": {"nexthops.0.ip": "fd00:9::2"},
+            },
         },
     ),
 )
