@@ -15,8 +15,8 @@ from dataclasses import asdict
 from announcer.cli import stores
 from announcer.core.allocate import Refusal, allocate
 from announcer.core.dialects import assemble, parse
-from announcer.core.model import HoldReport, NodeReport, Snapshot
-from announcer.core.report import LastMove, Row, rows
+from announcer.core.model import HoldReport, NodeReport, SessionReport, Snapshot
+from announcer.core.report import LastMove, Row, rows, sessions_status
 from announcer.store import StoreError
 from announcer.store.kubernetes import FOR_STATUS, KubernetesStore, Role
 from announcer.store.manifests import ManifestStore
@@ -101,7 +101,9 @@ def _document(found: tuple[Row, ...], snapshot: Snapshot, holds: Iterable[Hold])
     ]
     nodes = [{"node": n.node, "links": [x.ifname for x in n.links], "errors": n.errors} for n in snapshot.reports]
     held = [{"who": who, "since": hold.since, "message": hold.message} for who, hold in holds]
-    return {"holds": held, "services": [asdict(row) for row in found], "nodes": nodes, "problems": problems}
+    sessions = [{"node": n.node, **one} for n in snapshot.reports for one in sessions_status(n.sessions)]
+    services = [asdict(row) for row in found]
+    return {"holds": held, "services": services, "sessions": sessions, "nodes": nodes, "problems": problems}
 
 
 def _holds(holds: Sequence[Hold]) -> str:
@@ -113,13 +115,27 @@ def _holds(holds: Sequence[Hold]) -> str:
 def _table(found: tuple[Row, ...], snapshot: Snapshot) -> str:
     head = ("SERVICE", "ADDRESS", "MODE", "NODES", "VIA", "REASON")
     cells = [(r.service, r.address, r.mode, ",".join(r.nodes), r.via, r.reason) for r in found]
-    lines = [head, *(tuple(cell or "-" for cell in line) for line in cells)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    text = "".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines)
-    text += _moves(found) + _errors(snapshot.reports)
+    text = _columns(head, cells) + _sessions(snapshot.reports) + _moves(found) + _errors(snapshot.reports)
     if snapshot.problems:
         text += "\nPROBLEMS\n" + "".join(f"  {p}\n      at {p.ref.source}  [{p.reason}]\n" for p in snapshot.problems)
     return text
+
+
+def _columns(head: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
+    lines = [head, *([cell or "-" for cell in line] for line in cells)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines)
+
+
+def _sessions(reports: Iterable[NodeReport]) -> str:
+    head = ("NODE", "PEER", "SESSION", "SINCE", "PROVEN", "PENDING", "REFUSED", "LAST ERROR")
+    cells = [(report.node, *_session(one)) for report in reports for one in report.sessions]
+    return "\n" + _columns(head, cells) if cells else ""
+
+
+def _session(one: SessionReport) -> tuple[str, ...]:
+    counts = (str(count) for count in (one.proven, one.pending, one.refused))
+    return f"{one.peer} {one.peer_address}".strip(), one.state, one.since, *counts, one.last_error
 
 
 def _moves(found: Iterable[Row]) -> str:

@@ -107,6 +107,7 @@ def _advertise(desired: Desired, peer: ObservedPeer) -> list[Action]:
     new = [
         route
         for prefix, route in wanted.items()
+        if peer.carries(prefix)
         if prefix not in peer.pending and (prefix not in peer.routes or peer.routes[prefix].route != route)
     ]
     return [AdvertiseRoutes(peer_address=peer.peer_address, routes=tuple(new))] if new else []

@@ -20,7 +20,7 @@ from announcer.core.model import (
     AddVirtualLink,
     AdvertiseRoutes,
     HoldReport,
-    MoveReport,
+    IPAddress,
     NodeName,
     ObjectRef,
     ObservedKernel,
@@ -37,12 +37,15 @@ from announcer.core.model import (
 )
 from announcer.core.plan import Pace, is_drastic, plan
 from announcer.core.report import (
+    Past,
     Tally,
     Tell,
     doubtful_status,
+    ended,
     hold_report,
     node_status,
     node_tell,
+    recall,
     remember,
     tally,
     tell_nothing,
@@ -81,7 +84,10 @@ class Agent:
     """Why Actions of a kind failed in the last pass, and how often below."""
     failures: Counter[str] = field(default_factory=Counter)
     report_failures: int = 0
-    _moves: tuple[MoveReport, ...] | None = None
+    sessions_ended: Counter[IPAddress] = field(default_factory=Counter)
+    """How often that was seen of an established one, by peer."""
+    past: Past | None = None
+    """What the last report said, None before the first."""
     doubt_seconds: float = 30.0
     """For how long a first look that would take over half of what this node has down is not believed."""
     _is_synced: bool = False
@@ -242,15 +248,21 @@ class Agent:
         links = describe_links(kernel)
         observed = self.sidecar.observed()
         ownership, moves = self.owner.state, self.owner.take_moves()  # of one moment
-        self._moves = await asyncio.to_thread(remember, self._history(snapshot), moves, wanted.placements)
-        status = await asyncio.to_thread(node_status, links, wanted, ownership, observed, errors, self._moves)
+        then, now = self._history(snapshot), datetime.now(UTC)
+        self.past = Past(
+            moves=await asyncio.to_thread(remember, then.moves, moves, wanted.placements),
+            sessions=await asyncio.to_thread(recall, then.sessions, wanted, observed, now),
+        )
+        self.sessions_ended.update(ended(then.sessions, self.past.sessions))
+        status = await asyncio.to_thread(node_status, links, wanted, ownership, observed, errors, self.past)
         self.tally = await asyncio.to_thread(tally, status)
-        await self._write(with_holds(status, self.holds()), node_tell(self.node, status, snapshot.pools))
+        tell = node_tell(self.node, status, snapshot.pools, snapshot.peers)
+        await self._write(with_holds(status, self.holds()), tell)
 
     async def _report_doubt(self, kernel: ObservedKernel, snapshot: Snapshot) -> None:
-        self._moves = self._history(snapshot)
+        self.past = self._history(snapshot)
         for hold in self.doubts():
-            await self._write(doubtful_status(describe_links(kernel), hold, self._moves), tell_nothing)
+            await self._write(doubtful_status(describe_links(kernel), hold, self.past), tell_nothing)
 
     async def _write(self, status: Mapping[str, object], tell: Tell) -> None:
         try:
@@ -259,11 +271,12 @@ class Agent:
             self.report_failures += 1
             log.warning("status not written", extra=fields(error=error))
 
-    def _history(self, snapshot: Snapshot) -> tuple[MoveReport, ...]:
-        """What the report says of earlier moves, also those of an agent before this one."""
-        if self._moves is not None:
-            return self._moves
-        return next((report.moves for report in snapshot.reports if report.node == self.node), ())
+    def _history(self, snapshot: Snapshot) -> Past:
+        """What the report says of what was, also before this agent."""
+        if self.past is not None:
+            return self.past
+        report = next((report for report in snapshot.reports if report.node == self.node), None)
+        return Past(moves=report.moves, sessions=report.sessions) if report else Past()
 
     def _no_pass(self, error: Exception) -> None:
         log.warning("no pass: what it needs could not be read", extra=fields(error=error))

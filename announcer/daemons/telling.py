@@ -1,13 +1,12 @@
 """What a daemon says of itself to Prometheus and the kubelet: values that it has anyway, read when somebody asks."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Final, get_args
 
 from announcer.core import own
-from announcer.core.model import BgpAction, KernelAction, Unknown
+from announcer.core.model import BgpAction, KernelAction, SessionReport, Unknown
 from announcer.core.report import Tally, unready
 from announcer.daemons.agent import Agent
 from announcer.daemons.allocator import Allocator
@@ -27,6 +26,8 @@ from announcer.metrics import (
 from announcer.store import StoreHealth
 
 PLANNED: Final = tuple(sorted(kind.__name__ for kind in (*get_args(KernelAction), *get_args(BgpAction))))
+
+ROUTES: Final = ("proven", "pending", "refused")
 
 
 async def beside(work: Callable[[], Awaitable[None]], server: Server | None) -> None:
@@ -55,7 +56,8 @@ def allocator_server(address: Address | None, allocator: Allocator) -> Server | 
 
 def node_state(agent: Agent) -> NodeState:
     health, holds, found = agent.store.health(), agent.holds(), agent.tally or Tally()
-    peers, routes = _bgp(agent)
+    sessions = None if isinstance(agent.sidecar.observed(), Unknown) or agent.past is None else agent.past.sessions
+    told = sessions or ()
     return NodeState(
         process=_process(health, agent.loop.ran, agent_unready(agent), is_held=bool(holds)),
         services=found.services,
@@ -64,8 +66,11 @@ def node_state(agent: Agent) -> NodeState:
         report_failures=agent.report_failures,
         moves={cause.value: agent.owner.changes[cause] for cause in own.Cause},
         held=sum(entry.is_held for entry in agent.owner.state.entries.values()),
-        peers=peers,
-        routes=routes,
+        peers=None if sessions is None else _states(sessions),
+        routes=None if sessions is None else {name: sum(getattr(s, name) for s in sessions) for name in ROUTES},
+        sessions={str(s.peer_address): int(s.is_established) for s in told},
+        session_routes={(str(s.peer_address), name): getattr(s, name) for s in told for name in ROUTES},
+        sessions_ended={str(s.peer_address): agent.sessions_ended[s.peer_address] for s in told},
         frames={ifname: asdict(counters) for ifname, counters in agent.wire.counters().items()},
     )
 
@@ -119,13 +124,6 @@ def _process(health: StoreHealth, ran: Ran, why: tuple[str, ...], *, is_held: bo
     )
 
 
-def _bgp(agent: Agent) -> tuple[Mapping[str, int] | None, Mapping[str, int] | None]:
-    observed = agent.sidecar.observed()
-    if isinstance(observed, Unknown):
-        return None, None
-    up = sum(peer.is_established for peer in observed.peers)
-    routes = Counter(proven=0, pending=0)
-    for peer in observed.peers:
-        routes["proven"] += len(peer.routes.keys() - peer.pending)
-        routes["pending"] += len(peer.pending)
-    return {"established": up, "down": len(observed.peers) - up}, routes
+def _states(sessions: Sequence[SessionReport]) -> Mapping[str, int]:
+    up = sum(session.is_established for session in sessions)
+    return {"established": up, "down": len(sessions) - up}

@@ -73,5 +73,6 @@ def _neighbor(peer: DesiredPeer) -> str:
     lines = [f"    {name} {word(value)};" for name, value in settings.items()]
     families = "".join(f" ipv{version} unicast;" for version in sorted(peer.families))
     lines.append(f"    family {{{families} }}")
-    lines.append(f"    api {{ processes [ {PROCESS} ]; neighbor-changes; send {{ parsed; update; }} }}")
+    events = "neighbor-changes; send { parsed; update; notification; } receive { packets; notification; }"
+    lines.append(f"    api {{ processes [ {PROCESS} ]; {events} }}")
     return "\n".join([f"neighbor {word(peer.peer_address)} {{", *lines, "}"])

@@ -14,6 +14,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Final
 
 from announcer.core.model import IPAddress, IPNetwork, Route
+from announcer.exabgp import notification
 from announcer.exabgp.text import ExabgpError, word
 
 PREFIXES_PER_LINE: Final = 49
@@ -76,6 +77,14 @@ class SessionDown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Notified:
+    """A NOTIFICATION of one side, which ends the session (RFC 4271 §6), in words."""
+
+    peer_address: IPAddress
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Speaker:
     """Our end of a session: what `next-hop self` becomes on it, and whether LOCAL_PREF is sent at all."""
 
@@ -103,10 +112,13 @@ class EndOfRib:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeighborState:
-    """A peer in `show neighbor json`. `families` are those that both ends agreed to, empty while not established."""
+    """A peer in `show neighbor json`. `families` are those that both ends agreed to, empty while not established, and
+    `up_seconds` is for how long it has been.
+    """
 
     peer_address: IPAddress
     is_established: bool
+    up_seconds: int = 0
     families: frozenset[str] = frozenset()
 
 
@@ -129,6 +141,7 @@ Event = (
     | Answer
     | SessionUp
     | SessionDown
+    | Notified
     | RoutesSent
     | EndOfRib
     | NeighborStates
@@ -223,6 +236,8 @@ def _event(loaded: Any) -> Event | None:
             return SessionUp(peer_address=ip_address(peer))
         case {"type": "state", "neighbor": {"address": {"peer": str(peer)}, "state": "down", "reason": str(reason)}}:
             return SessionDown(peer_address=ip_address(peer), reason=reason)
+        case {"type": "notification", "neighbor": ended}:
+            return _notified(ended)
         case {"type": "update", "neighbor": {"direction": "send"} as neighbor}:
             return _sent(neighbor)
         case [*neighbors]:
@@ -232,14 +247,36 @@ def _event(loaded: Any) -> Event | None:
 
 
 def _state(neighbor: Any) -> NeighborState | None:
-    """`fsm` is the truth: `state` and `duration` lag behind."""
+    """`fsm` is the truth: `state` lags behind, and `duration` of a session that is down is of something else."""
     match neighbor:
-        case {"fsm": str(fsm), "peer": {"address": str(peer)}, "families": [*families]}:
-            is_established = fsm == ESTABLISHED
-            agreed = frozenset(str(f) for f in families) if is_established else frozenset()
-            return NeighborState(peer_address=ip_address(peer), is_established=is_established, families=agreed)
+        case {"fsm": str(fsm), "peer": {"address": str(peer)}, "families": [*families]} if fsm == ESTABLISHED:
+            up = neighbor.get("duration")
+            return NeighborState(
+                peer_address=ip_address(peer),
+                is_established=True,
+                up_seconds=up if isinstance(up, int) else 0,
+                families=frozenset(str(f) for f in families),
+            )
+        case {"fsm": str(), "peer": {"address": str(peer)}}:
+            return NeighborState(peer_address=ip_address(peer), is_established=False)
         case _:
             return None
+
+
+def _notified(neighbor: Any) -> Event | None:
+    """ExaBGP shows those that it sends parsed, those that it receives as the message's body."""
+    match neighbor:
+        case {
+            "address": {"peer": str(peer)},
+            "direction": "send",
+            "notification": {"code": int(code), "subcode": int(subcode), "data": str(data)},
+        }:
+            body, is_sent = bytes([code, subcode]) + bytes.fromhex(data.removeprefix("0x")), True
+        case {"address": {"peer": str(peer)}, "direction": "receive", "message": {"body": str(text)}}:
+            body, is_sent = bytes.fromhex(text.removeprefix("0x")), False
+        case _:
+            return None
+    return Notified(peer_address=ip_address(peer), text=notification.text_of(body, is_sent=is_sent))
 
 
 def _sent(neighbor: Any) -> Event | None:

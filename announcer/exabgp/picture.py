@@ -12,7 +12,9 @@ answer to its line. One that was never shown makes the peer suspect: ExaBGP may 
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from math import inf
+from typing import Final
 
 from announcer.core.model import (
     UNKNOWN,
@@ -28,6 +30,7 @@ from announcer.exabgp.lines import (
     Change,
     EndOfRib,
     NeighborStates,
+    Notified,
     RoutesSent,
     SessionDown,
     SessionUp,
@@ -36,6 +39,10 @@ from announcer.exabgp.lines import (
     family,
 )
 
+UNTOLD: Final = "closing connection"
+"""ExaBGP's reason where the connection broke."""
+CLOSED: Final = "the connection was closed or lost, without a NOTIFICATION"
+
 
 @dataclass(slots=True, kw_only=True)
 class _InFlight:
@@ -43,6 +50,7 @@ class _InFlight:
 
     route: Route | None
     until: float = inf
+    is_refused: bool = False
 
 
 @dataclass(slots=True)
@@ -56,7 +64,13 @@ class _Peer:
     routes: dict[IPNetwork, AdvertisedRoute] = field(default_factory=dict)
     in_flight: dict[IPNetwork, _InFlight] = field(default_factory=dict)
     is_suspect: bool = False
-    last_error: str = ""
+    since: datetime | None = None
+    ended_by: str = ""
+    """Why the session last ended."""
+    notification: str = ""
+    """That was heard, of a session that has yet to end."""
+    error: str = ""
+    """What is wrong with a session that is there."""
 
 
 class Picture:
@@ -78,7 +92,7 @@ class Picture:
     def clear(self) -> None:
         self._peers, self._shown = {}, None
 
-    def states(self, event: NeighborStates) -> None:
+    def states(self, event: NeighborStates, at: datetime) -> None:
         """Peers that ExaBGP doesn't name are gone. An established one that was not so here has yet to be learned."""
         self._shown = None
         named = {state.peer_address: state for state in event.neighbors}
@@ -86,19 +100,29 @@ class Picture:
         for address, state in named.items():
             peer = self._peers[address]
             if state.is_established and not peer.is_established:
-                self._peers[address] = peer = _Peer(is_established=True, is_learned=False)
+                since = at - timedelta(seconds=state.up_seconds)
+                peer = _Peer(is_established=True, is_learned=False, since=since, ended_by=peer.ended_by)
             elif not state.is_established and peer.is_established:
-                self._peers[address] = peer = _Peer(last_error=peer.last_error)
+                peer = _Peer(since=at, ended_by=peer.notification)
+            self._peers[address] = peer
             peer.families = state.families
 
-    def session_changed(self, event: SessionUp | SessionDown) -> bool:
+    def session_changed(self, event: SessionUp | SessionDown, at: datetime) -> bool:
         """Whether there is anything to see of it: ExaBGP says `down` after each attempt to connect, too."""
         address = event.peer_address
-        before = self._peers.get(address)
-        reason = event.reason if isinstance(event, SessionDown) else ""
-        self._shown = None
-        self._peers[address] = after = _Peer(is_established=isinstance(event, SessionUp), last_error=reason)
-        return before is None or _observed(address, before) != _observed(address, after)
+        before = self._peers.get(address, _Peer())
+        if isinstance(event, SessionUp):
+            after = _Peer(is_established=True, since=at, ended_by=before.ended_by)
+        else:
+            after = _Peer(since=at if before.is_established else before.since, ended_by=_why(before, event.reason))
+        is_new, self._shown = address not in self._peers, None
+        self._peers[address] = after
+        return is_new or _observed(address, before) != _observed(address, after)
+
+    def notified(self, event: Notified) -> None:
+        """The session's end follows."""
+        if event.peer_address in self._peers:
+            self._peers[event.peer_address].notification = event.text
 
     def sent(self, event: RoutesSent, now: float) -> None:
         peer = self._peers.get(event.peer_address)
@@ -112,7 +136,7 @@ class Picture:
         for route in event.routes:
             _advertised(peer, route, event.speaker, now)
         if not peer.in_flight and peer.is_established:
-            peer.last_error = ""
+            peer.error = ""
 
     def end_of_rib(self, event: EndOfRib) -> bool:
         """True where that makes the peer learned."""
@@ -120,7 +144,7 @@ class Picture:
         if peer is None or peer.awaits_end_of_rib != event.family:
             return False
         self._shown = None
-        peer.awaits_end_of_rib, peer.is_learned, peer.is_given_up = "", True, False
+        peer.awaits_end_of_rib, peer.is_learned, peer.is_given_up, peer.error = "", True, False, ""
         return True
 
     # -- learning --------------------------------------------------------------------------------------------------
@@ -144,7 +168,7 @@ class Picture:
         self._shown = None
         for peer in self._peers.values():
             if not peer.is_learned:
-                peer.is_given_up, peer.last_error = True, "established, but its routes are not known yet"
+                peer.is_given_up, peer.error = True, "established, but its routes are not known yet"
 
     # -- changes ---------------------------------------------------------------------------------------------------
 
@@ -188,10 +212,11 @@ class Picture:
         if peer is None:
             return
         if error:
-            self._shown, peer.last_error = None, error
+            self._shown, peer.error = None, error
         for route in change.routes:
             if route.prefix in peer.in_flight:
                 peer.in_flight[route.prefix].until = until
+                peer.in_flight[route.prefix].is_refused = bool(error)
 
     def expire(self, now: float) -> bool:
         """Changes that were not shown in time are not in flight any more. True if there were any."""
@@ -202,7 +227,7 @@ class Picture:
                 del peer.in_flight[prefix]
             if missed:
                 late = peer.is_suspect = True
-                peer.last_error = f"{len(missed)} changes were not seen on the wire, {missed[0]} among them"
+                peer.error = f"{len(missed)} changes were not seen on the wire, {missed[0]} among them"
         if late:
             self._shown = None
         return late
@@ -231,11 +256,23 @@ def _advertised(peer: _Peer, route: Route, speaker: Speaker, now: float) -> None
         peer.routes[route.prefix] = AdvertisedRoute(route=route, since=now)
 
 
+def _why(peer: _Peer, reason: str) -> str:
+    """The NOTIFICATION, where there was one. Attempts that end like UNTOLD don't hide what ended the session."""
+    if peer.notification:
+        return peer.notification
+    if reason != UNTOLD:
+        return reason
+    return CLOSED if peer.is_established else peer.ended_by
+
+
 def _observed(address: IPAddress, peer: _Peer) -> ObservedPeer:
     return ObservedPeer(
         peer_address=address,
         is_established=peer.is_established and peer.is_learned,
         routes=dict(peer.routes),
         pending=frozenset(peer.in_flight),
-        last_error=peer.last_error,
+        refused=frozenset(prefix for prefix, change in peer.in_flight.items() if change.is_refused),
+        families=frozenset(version for version in (4, 6) if f"ipv{version} unicast" in peer.families),
+        since=peer.since,
+        last_error=peer.error or peer.ended_by,
     )

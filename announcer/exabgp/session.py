@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final, assert_never
@@ -284,10 +285,12 @@ class ExabgpSession:
             case lines.Described():
                 self._descriptions.add(event.description)
             case lines.NeighborStates():
-                self._picture.states(event)
+                self._picture.states(event, datetime.now(UTC))
                 self._changed()
             case lines.SessionUp() | lines.SessionDown():
                 self._session_changed(event)
+            case lines.Notified():
+                self._picture.notified(event)
             case lines.RoutesSent():
                 self._picture.sent(event, self._clock())
                 self._changed()
@@ -305,7 +308,7 @@ class ExabgpSession:
         if isinstance(event, lines.SessionUp):
             self._has_news = True  # which families the session carries
             self._work.set()
-        if self._picture.session_changed(event):
+        if self._picture.session_changed(event, datetime.now(UTC)):
             self._changed()
 
     def _changed(self) -> None:

@@ -1,7 +1,7 @@
 """Values of daemons → Prometheus' metric families, and those → the text of a scrape.
 
 docs/metrics.md has them all; a test compares both. Labels have values of closed sets, or names that the cluster bounds
-(pools, links).
+(pools, links, peers).
 """
 
 import platform
@@ -112,6 +112,13 @@ def _exabgp(state: NodeState) -> Iterator[Metric]:
     yield _one("exabgp_known", "Whether ExaBGP has said what it advertises", state.peers is not None)
     yield _gauge("exabgp_peers", "BGP peers by state of their sessions", state.peers or {}, "state")
     yield _gauge("exabgp_routes", "Routes, once per peer, by whether they are proven", state.routes or {}, "state")
+    yield _gauge("exabgp_session_established", "Whether the session with a peer is", state.sessions, "peer")
+    routes = state.session_routes.items()
+    text = "Routes to a peer by whether they are proven"
+    yield _labelled(GaugeMetricFamily, "exabgp_session_routes", text, ("peer", "state"), routes)
+    ends = (((peer,), count) for peer, count in state.sessions_ended.items())
+    text = "Established sessions that were seen to end"
+    yield _labelled(CounterMetricFamily, "exabgp_sessions_ended", text, ("peer",), ends)
 
 
 def _one(name: str, text: str, value: float) -> Metric:

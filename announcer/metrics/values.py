@@ -34,7 +34,9 @@ class ProcessState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeState:
-    """Of an agent. `peers` and `routes` by state are None while the sidecar is not known: that is not 0."""
+    """Of an agent. `peers` and `routes` by state are None while the sidecar is not known: that is not 0. `sessions` are
+    1 where established, by peer, and `session_routes` by peer and state.
+    """
 
     process: ProcessState
     services: Mapping[str, int] = field(default_factory=dict)
@@ -48,6 +50,10 @@ class NodeState:
     held: int = 0
     peers: Mapping[str, int] | None = None
     routes: Mapping[str, int] | None = None
+    sessions: Mapping[str, int] = field(default_factory=dict)
+    session_routes: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    sessions_ended: Mapping[str, int] = field(default_factory=dict)
+    """By peer, those that have one now among them."""
     frames: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """By link, the fields of `wire.Counters`."""
 

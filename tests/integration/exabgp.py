@@ -96,6 +96,9 @@ class Router:
         for address in ("10.9.0.2", "fd00:9::2"):
             self._host.ip("route", verb, "blackhole", address)
 
+    def clear(self) -> None:
+        self._vtysh("clear bgp *")
+
     def configure(self, *commands: str) -> None:
         self._vtysh("configure terminal", *commands)
 
@@ -137,6 +140,10 @@ class Sidecar:
     def reload(self) -> None:
         """What a person would do who has edited the configuration."""
         os.kill(self.pid, signal.SIGUSR1)
+
+    def closed_count(self) -> int:
+        """How many connections to the router its log says to have closed."""
+        return (self.directory / "exabgp.log").read_text("utf-8").count("connection to 10.9.0.1 closed")
 
     def bridge_pid(self) -> int:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii")

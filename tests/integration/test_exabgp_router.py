@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,18 @@ def seen(session: ExabgpSession, address: IPAddress) -> ObservedPeer | None:
     observed = session.observed()
     peers = observed.peers if isinstance(observed, ObservedBgp) else ()
     return next((peer for peer in peers if peer.peer_address == address), None)
+
+
+def peer_of(session: ExabgpSession) -> ObservedPeer:
+    found = seen(session, V4.peer_address)
+    assert found is not None
+    return found
+
+
+def since(session: ExabgpSession) -> datetime:
+    found = peer_of(session).since
+    assert found is not None
+    return found
 
 
 def established(session: ExabgpSession) -> int:
@@ -209,6 +222,60 @@ def test_black_holed_session_ends_with_the_router_having_what_is_proven(lab: tup
             router.cut(is_cut=False)
             await until(lambda: is_proven(session, peer.peer_address, *kept, *fresh), seconds=SECONDS, what="proof")
             await router_has(router, *kept, *fresh)
+
+    run(test)
+
+
+def test_why_a_session_ended_is_what_the_router_said(lab: tuple[Router, Sidecar]) -> None:
+    """The Shutdown Communication of RFC 9003 survives the attempts to connect that follow, and the next session."""
+    router, sidecar = lab
+    sidecar.start()
+    said = "planned work, call Bärbel"
+
+    async def test() -> None:
+        async with connected(sidecar, V4) as session:
+            first = since(session)
+            router.configure("router bgp 64513", f"neighbor 10.9.0.2 shutdown message {said}")
+            await until(lambda: established(session) == 0, seconds=SECONDS, what="the end")
+            ended = f'NOTIFICATION received: 6/2 Cease, Administrative Shutdown: "{said}"'
+            down_since = since(session)
+            assert peer_of(session).last_error == ended
+            await until(lambda: sidecar.closed_count() >= 3, seconds=SECONDS, what="attempts that the router ends")
+            assert (peer_of(session).last_error, since(session)) == (ended, down_since)
+            router.configure("router bgp 64513", "no neighbor 10.9.0.2 shutdown")
+            await until(lambda: established(session) == 1, seconds=SECONDS, what="the session again")
+            up_since = since(session)
+            assert first < down_since < up_since
+            assert peer_of(session).last_error == ended
+        async with connected(sidecar, V4) as successor:
+            assert abs(since(successor) - up_since) <= timedelta(seconds=2)
+            router.clear()
+            told = "NOTIFICATION received: 6/4 Cease, Administrative Reset"
+            await until(lambda: peer_of(successor).last_error == told, seconds=SECONDS, what="the reset")
+
+    run(test)
+
+
+def test_hold_time_that_runs_out_is_the_notification_that_we_send(lab: tuple[Router, Sidecar]) -> None:
+    router, sidecar = lab
+    sidecar.start()
+
+    async def test() -> None:
+        async with connected(sidecar, replace(V4, hold_time_seconds=3)) as session:
+            router.cut()
+            await until(lambda: established(session) == 0, seconds=SECONDS, what="the hold time")
+            assert peer_of(session).last_error == "NOTIFICATION sent: 4/0 Hold Timer Expired"
+
+    run(test)
+
+
+def test_family_that_the_router_does_not_take_is_not_among_those_agreed(lab: tuple[Router, Sidecar]) -> None:
+    _, sidecar = lab
+    sidecar.start()
+
+    async def test() -> None:
+        async with connected(sidecar, V4) as session:
+            await until(lambda: peer_of(session).families == frozenset({4}), seconds=SECONDS, what="families")
 
     run(test)
 

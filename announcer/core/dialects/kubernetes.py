@@ -25,6 +25,7 @@ from announcer.core.model import (
     ObjectRef,
     Service,
     ServiceKey,
+    SessionReport,
     TrafficPolicy,
 )
 
@@ -138,6 +139,7 @@ def read_node_announcement(top: Fields, ref: ObjectRef, _created: str) -> NodeRe
         errors=status.texts("errors"),
         holds=tuple(HoldReport(since=i.text("since"), message=i.text("message")) for i in status.mappings("holds")),
         moves=tuple(_move(item) for item in status.mappings("moves")),
+        sessions=tuple(one for item in status.mappings("sessions") if (one := _session(item))),
     )
 
 
@@ -169,6 +171,21 @@ def _move(item: Fields) -> MoveReport:
         silent_seconds=float(silent) if isinstance(silent, int | float) else 0.0,
         count=item.number("count", 1, low=1, high=2**31 - 1),
         services=item.texts("services"),
+    )
+
+
+def _session(item: Fields) -> SessionReport | None:
+    address, counts = read_address(item.text("peerAddress")), item.mapping("routes")
+    if address is None:
+        return None
+    return SessionReport(
+        peer_address=address,
+        peer=item.text("peer"),
+        is_known=item.text("state") != "Unknown",
+        is_established=item.flag("established"),
+        since=item.text("since"),
+        last_error=item.text("lastError"),
+        **{name: counts.number(name, 0, low=0, high=2**31 - 1) for name in ("proven", "pending", "refused")},
     )
 
 

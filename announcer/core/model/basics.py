@@ -92,6 +92,7 @@ class Reason(StrEnum):
     PEER_NOT_ESTABLISHED = "PeerNotEstablished"
     PASSWORD_UNKNOWN = "PasswordUnknown"  # noqa: S105 - says so, and is none
     ROUTE_PENDING = "RoutePending"
+    ROUTE_REFUSED = "RouteRefused"
     FOREIGN_HOST = "AddressHeldByForeignHost"
     HELD_ELSEWHERE = "HeldByAnotherNode"
     CLAIMING = "Claiming"

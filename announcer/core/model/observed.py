@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 
 from announcer.core.model.basics import GRACEFUL_SHUTDOWN, PROTOCOL, IfName, IPAddress, IPNetwork
@@ -125,13 +126,26 @@ class AdvertisedRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedPeer:
-    """A session as the sidecar shows it. `pending` prefixes have a change in flight whose outcome isn't seen yet."""
+    """A session as the sidecar shows it. `pending` prefixes have a change in flight whose outcome isn't seen yet;
+    `refused` ones are those of them that ExaBGP doesn't take. `families` (4, 6) are those that both ends agreed to,
+    empty where that isn't known.
+
+    `since` is when it came up or ended, by this node's clock, in UTC: for people; None where nobody saw. `last_error`
+    is what is wrong, or why the session last ended: the text of a NOTIFICATION (RFC 4271 §4.5) where there was one.
+    """
 
     peer_address: IPAddress
     is_established: bool
     routes: Mapping[IPNetwork, AdvertisedRoute] = field(default_factory=dict)
     pending: frozenset[IPNetwork] = frozenset()
+    refused: frozenset[IPNetwork] = frozenset()
+    families: frozenset[int] = frozenset()
+    since: datetime | None = None
     last_error: str = ""
+
+    def carries(self, prefix: IPNetwork) -> bool:
+        """Whether the session is for routes of that family, as far as is known."""
+        return not self.families or prefix.version in self.families
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

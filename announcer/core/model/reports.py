@@ -58,6 +58,31 @@ class MoveReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionReport:
+    """A node's BGP session with a peer, which advertisements call `peer`, and how many routes are where.
+
+    `is_established` since `since` (RFC 3339, by the node's own clock: for people) is what was known last; it is so now
+    where `is_known`. `last_error` is what is wrong, or why the session last ended.
+    """
+
+    peer_address: IPAddress
+    peer: str = ""
+    is_known: bool = True
+    is_established: bool = False
+    since: str = ""
+    last_error: str = ""
+    proven: int = 0
+    pending: int = 0
+    refused: int = 0
+
+    @property
+    def state(self) -> str:
+        if not self.is_known:
+            return "Unknown"
+        return "Established" if self.is_established else "Down"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HoldReport:
     """Something that the source says isn't believed yet, so that what was there before stays: since when (RFC 3339,
     for people) and why.
@@ -78,6 +103,7 @@ class NodeReport:
     links: tuple[LinkReport, ...] = ()
     addresses: tuple[AddressReport, ...] = ()
     moves: tuple[MoveReport, ...] = ()
+    sessions: tuple[SessionReport, ...] = ()
     errors: tuple[str, ...] = ()
     holds: tuple[HoldReport, ...] = ()
 

@@ -17,6 +17,7 @@ from announcer.core.report.mirrors import surplus as surplus
 from announcer.core.report.moves import TimedMove as TimedMove
 from announcer.core.report.moves import remember as remember
 from announcer.core.report.node import HOST as HOST
+from announcer.core.report.node import Past as Past
 from announcer.core.report.node import node_status as node_status
 from announcer.core.report.notes import Note as Note
 from announcer.core.report.notes import Tell as Tell
@@ -24,6 +25,9 @@ from announcer.core.report.notes import tell_nothing as tell_nothing
 from announcer.core.report.rows import LastMove as LastMove
 from announcer.core.report.rows import Row as Row
 from announcer.core.report.rows import rows as rows
+from announcer.core.report.sessions import ended as ended
+from announcer.core.report.sessions import recall as recall
+from announcer.core.report.sessions import sessions_status as sessions_status
 from announcer.core.report.tally import Tally as Tally
 from announcer.core.report.tally import pool_tally as pool_tally
 from announcer.core.report.tally import tally as tally

@@ -1,4 +1,4 @@
-"""Events of a node: what becomes of addresses there now, and didn't before; and every move, with its reason.
+"""Events of a node: what becomes of addresses and sessions there now, and didn't before; every move with its reason.
 
 Both come from what the NodeAnnouncement said before and what it says now: a move that is in the report now and wasn't
 then is told once, also when the API server was away meanwhile. What ends as it began, and moved in between, is told by
@@ -10,14 +10,16 @@ from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from announcer.core.desired import Mode
-from announcer.core.model import Homes, NodeName, ObjectRef, Pool, Reason
+from announcer.core.model import Homes, NodeName, ObjectRef, Peer, Pool, Reason
 from announcer.core.own import Cause
 from announcer.core.report.notes import Note, Tell
+from announcer.core.report.sessions import session_notes
 
 NOTES_MOST = 20
 """Of one write; the rest is summed up."""
 DONE = frozenset({Reason.HOLDING, Reason.ADVERTISED})
-PENDING = frozenset({Reason.CLAIMING, Reason.ROUTE_PENDING, Reason.PEER_NOT_ESTABLISHED})
+PENDING = frozenset({Reason.CLAIMING, Reason.ROUTE_PENDING, Reason.ROUTE_REFUSED, Reason.PEER_NOT_ESTABLISHED})
+"""That is told of sessions and routes, and is no end."""
 
 
 class Fate(NamedTuple):
@@ -40,11 +42,12 @@ class Moved(NamedTuple):
     reason: str
 
 
-def node_tell(node: NodeName, status: Mapping[str, Any], pools: Sequence[Pool]) -> Tell:
+def node_tell(node: NodeName, status: Mapping[str, Any], pools: Sequence[Pool], peers: Sequence[Peer] = ()) -> Tell:
     """At most NOTES_MOST notes, and one that says how many more there would be."""
 
     def tell(before: Mapping[str, Any]) -> list[Note]:
         told = _Telling(node, Homes(pools))
+        told.notes.update(dict.fromkeys(session_notes(node, before, status, peers)))
         old, new = _fates(before), _fates(status)
         known = dict(_moves(before))
         fresh: dict[str, list[tuple[Moved, float]]] = {}

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from announcer.core.model import HoldReport, LinkReport, MoveReport
+from announcer.core.model import HoldReport, LinkReport
 from announcer.core.report.moves import moves_status
-from announcer.core.report.node import Status, link_status
+from announcer.core.report.node import Past, Status, link_status
+from announcer.core.report.sessions import sessions_status, unknown
 
 
 def hold_report(since: datetime, message: str) -> HoldReport:
@@ -20,7 +21,13 @@ def with_holds(status: Status, holds: Sequence[HoldReport]) -> Status:
     return {**status, "errors": sorted([*errors, *(hold.message for hold in holds)]), "holds": shown}
 
 
-def doubtful_status(links: Iterable[LinkReport], hold: HoldReport, moves: Iterable[MoveReport] = ()) -> Status:
-    """Of a node that doesn't believe its first look: its links and earlier moves, and nothing about any address now."""
-    known: Status = {"links": [link_status(link) for link in links], "errors": [], "moves": moves_status(moves)}
+def doubtful_status(links: Iterable[LinkReport], hold: HoldReport, past: Past = Past()) -> Status:
+    """Of a node that doesn't believe its first look: its links and what was, and nothing about any address now."""
+    known: Status = {
+        "links": [link_status(link) for link in links],
+        "sessions": sessions_status(unknown(past.sessions)),
+        "isSidecarKnown": False,
+        "errors": [],
+        "moves": moves_status(past.moves),
+    }
     return with_holds(known, [hold])

@@ -30,7 +30,7 @@ from announcer.core.report.cluster import Writing
 
 MIRRORS_MOST = 20_000
 """In all; ServiceBGPStatus goes short first: Services times nodes is more than an API server should keep."""
-MEANT = frozenset({Reason.ADVERTISED, Reason.ROUTE_PENDING, Reason.PEER_NOT_ESTABLISHED})
+MEANT = frozenset({Reason.ADVERTISED, Reason.ROUTE_PENDING, Reason.ROUTE_REFUSED, Reason.PEER_NOT_ESTABLISHED})
 """A session that comes and goes makes and deletes nothing."""
 Place = tuple[ServiceKey, str]
 """A Service and a node."""

@@ -8,16 +8,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from announcer.core.desired import Desired, Mode, Placement
-from announcer.core.model import IPNetwork, LinkReport, MoveReport, ObservedBgp, Reason, Unknown
+from announcer.core.model import (
+    IPNetwork,
+    LinkReport,
+    MoveReport,
+    ObservedBgp,
+    ObservedPeer,
+    Reason,
+    SessionReport,
+    Unknown,
+)
 from announcer.core.own import Entry, Ownership, Phase
 from announcer.core.report.changes import DONE
 from announcer.core.report.moves import moves_status
+from announcer.core.report.sessions import is_proven, is_refused, sessions_status
 
 Status = dict[str, object]
 HOST = "host"
 """For `prefix`: each address has a route of its own."""
 SERVICES_MOST_BYTES = 1_000_000
 """Of all `services` together: etcd takes no request over 1.5 MB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What reports keep from one to the next: moves, the oldest first, and sessions as they were known last."""
+
+    moves: tuple[MoveReport, ...] = ()
+    sessions: tuple[SessionReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -38,23 +56,19 @@ def node_status(
     ownership: Ownership,
     bgp: ObservedBgp | Unknown,
     errors: Sequence[str] = (),
-    moves: Sequence[MoveReport] = (),
+    past: Past = Past(),
 ) -> Status:
-    """The node's links, what it does about each address, its sessions, what failed, sorted; and what moved."""
-    peers = () if isinstance(bgp, Unknown) else bgp.peers
+    """The node's links, what it does about each address, what failed, sorted; its sessions, and what moved."""
     together, left_out = _together(_placement(p, desired, ownership, bgp) for p in desired.placements)
     if left_out:
         errors = [*errors, f"this report would be too large: {left_out} addresses are left out"]
     return {
         "links": [link_status(link) for link in links],
         "addresses": together,
-        "sessions": [
-            {"peerAddress": str(p.peer_address), "established": p.is_established, "lastError": p.last_error}
-            for p in peers
-        ],
+        "sessions": sessions_status(past.sessions),
         "isSidecarKnown": not isinstance(bgp, Unknown),
         "errors": sorted(errors),
-        "moves": moves_status(moves),
+        "moves": moves_status(past.moves),
     }
 
 
@@ -110,7 +124,7 @@ def _placement(
     if reason is None and placement.ifname and placement.address and placement.mode is Mode.LOCAL:
         reason, message = _local_reason(ownership.entries.get((placement.ifname, placement.address)), desired)
     elif reason is None and prefix is not None:
-        reason, proven = _virtual_reason(prefix, desired, bgp)
+        reason, message, proven = _virtual_reason(prefix, desired, bgp)
     is_host = prefix is not None and prefix.prefixlen == prefix.max_prefixlen
     fate = Fate(
         mode=placement.mode.value if placement.mode else "",
@@ -133,17 +147,28 @@ def _local_reason(entry: Entry | None, desired: Desired) -> tuple[Reason, str]:
     return Reason.FOREIGN_HOST, f"{entry.holder} answers for it, which no node is known to have"
 
 
-def _virtual_reason(prefix: IPNetwork, desired: Desired, bgp: ObservedBgp | Unknown) -> tuple[Reason, tuple[str, ...]]:
-    """ADVERTISED only when every established peer that should have the route is proven to have it."""
+def _virtual_reason(
+    prefix: IPNetwork, desired: Desired, bgp: ObservedBgp | Unknown
+) -> tuple[Reason, str, tuple[str, ...]]:
+    """ADVERTISED only when every established peer that should have the route is proven to have it; beside the reason
+    who refuses it, and who is proven to have it.
+    """
     wanted = {peer: table[prefix] for peer, table in desired.bgp.items() if prefix in table}
     if not wanted:
-        return Reason.NO_PEER, ()
+        return Reason.NO_PEER, "", ()
     if isinstance(bgp, Unknown):
-        return Reason.ROUTE_PENDING, ()
+        return Reason.ROUTE_PENDING, "", ()
     up = [p for p in bgp.peers if p.peer_address in wanted and p.is_established]
     if not up:
-        return Reason.PEER_NOT_ESTABLISHED, ()
-    proven = [p for p in up if prefix not in p.pending and prefix in p.routes]
-    proven = [p for p in proven if p.routes[prefix].route == wanted[p.peer_address]]
-    reason = Reason.ADVERTISED if len(proven) == len(up) else Reason.ROUTE_PENDING
-    return reason, tuple(str(p.peer_address) for p in proven)
+        return Reason.PEER_NOT_ESTABLISHED, "", ()
+    proven = tuple(str(p.peer_address) for p in up if is_proven(p, wanted[p.peer_address]))
+    refusing = [_refusal(p, prefix) for p in up if is_refused(p, prefix)]
+    if len(proven) + len(refusing) < len(up):
+        return Reason.ROUTE_PENDING, "", proven
+    return Reason.ROUTE_REFUSED if refusing else Reason.ADVERTISED, "; ".join(refusing), proven
+
+
+def _refusal(peer: ObservedPeer, prefix: IPNetwork) -> str:
+    if peer.carries(prefix):
+        return f"ExaBGP doesn't take it for {peer.peer_address}: {peer.last_error}"
+    return f"{peer.peer_address} has not agreed to take IPv{prefix.version} routes"

@@ -12,6 +12,8 @@ the memory, so a restart repeats nothing, and a write that was replaced by a lat
 | | a node begins to announce it, and why it moved | AnnouncingLocal, AnnouncingNonLocal | nodeAssigned |
 | | a node doesn't any more, and why | Withdrawn | Withdrawn |
 | | a foreign host answers | AnnouncementFailed | announceFailed |
+| BGPPeer, BGPConfiguration | a session is established | BGPSessionUp | BGPSessionUp |
+| | has ended, and why | BGPSessionDown | BGPSessionDown |
 | pool, peer, ... | wrong | ParseFailed (ServiceGroup), ConfigError (LBNodeAgent) | the Reason |
 | | right again; a new ServiceGroup | Parsed (ServiceGroup) | Accepted |
 """

@@ -120,6 +120,12 @@ def test_plan_writes_nothing_to_a_session_that_is_down_or_a_route_in_flight() ->
     assert make(WANTED, seen, tor(pending=frozenset({NET}))).actions == (KEEP,)
 
 
+def test_plan_advertises_nothing_that_the_session_does_not_carry() -> None:
+    seen = with_link(kernel(addresses=[held(str(VIRTUAL))]))
+    (peer,) = tor().peers
+    assert make(WANTED, seen, ObservedBgp(peers=(replace(peer, families=frozenset({6})),))).actions == (KEEP,)
+
+
 def test_plan_removes_nothing_while_the_sidecar_is_silent() -> None:
     leftovers = with_link(kernel(addresses=[held("10.113.113.9")], routes=[route("10.8.0.0/24", "eth1", protocol=201)]))
     silent = plan(replace(WANTED, peers=(PEER,)), leftovers, UNKNOWN, 0.0, Pace()).actions

@@ -46,11 +46,12 @@ def holding(phase: Phase, holder: str = "") -> Ownership:
     return Ownership(entries={(ETH0, VIP): Entry(phase=phase, due=0, since=0, holder=holder)})
 
 
-def tor(*, is_established: bool = True, has_route: bool = True, is_pending: bool = False) -> ObservedBgp:
-    routes = {NET: AdvertisedRoute(route=Route(prefix=NET), since=0.0)} if has_route else {}
+def tor(*, has_route: bool = True, is_pending: bool = False, **more: Any) -> ObservedBgp:
+    is_there = has_route and not more.get("families")
+    routes = {NET: AdvertisedRoute(route=Route(prefix=NET), since=0.0)} if is_there else {}
     pending = frozenset({NET} if is_pending else ())
-    peer = ObservedPeer(peer_address=TOR, is_established=is_established, routes=routes, pending=pending)
-    return ObservedBgp(peers=(peer,))
+    peer = ObservedPeer(peer_address=TOR, is_established=True, routes=routes, pending=pending)
+    return ObservedBgp(peers=(replace(peer, **more),))
 
 
 @pytest.mark.parametrize(
@@ -76,11 +77,18 @@ def test_local_address_tells_its_state(phase: Phase, holder: str, reason: Reason
         (tor(has_route=False), Reason.ROUTE_PENDING),
         (tor(is_pending=True), Reason.ROUTE_PENDING),
         (tor(is_established=False), Reason.PEER_NOT_ESTABLISHED),
+        (tor(families=frozenset({6})), Reason.ROUTE_REFUSED),
         (UNKNOWN, Reason.ROUTE_PENDING),
     ],
 )
 def test_virtual_address_is_advertised_only_when_proven(bgp: ObservedBgp, reason: Reason) -> None:
     assert told(VIRTUAL, bgp=bgp)[0] == reason
+
+
+def test_refused_route_says_by_whom() -> None:
+    assert told(VIRTUAL, bgp=tor(families=frozenset({6})))[1] == f"{TOR} has not agreed to take IPv4 routes"
+    refused = tor(has_route=False, is_pending=True, refused=frozenset({NET}), last_error="no")
+    assert told(VIRTUAL, bgp=refused) == (Reason.ROUTE_REFUSED, f"ExaBGP doesn't take it for {TOR}: no")
 
 
 def test_virtual_address_without_a_peer_of_its_family_says_so() -> None:

@@ -21,7 +21,7 @@ from announcer.core.model import (
     ServiceKey,
 )
 from announcer.core.own import Cause, Entry, Move, Ownership, Phase
-from announcer.core.report import TimedMove, mirrors, node_status, remember, writings
+from announcer.core.report import Past, TimedMove, mirrors, node_status, recall, remember, writings
 from tests.builders import Raw, group, group_v2, ip, kernel, metallb, net, peer, pool, raw, service, snapshot
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -80,7 +80,9 @@ def node() -> dict[str, object]:
     bgp = ObservedBgp(peers=(ObservedPeer(peer_address=TOR, is_established=True, routes=routes),))
     taken = Move(ifname=eth0, address=held, old="n2", new="n1", cause=Cause.NODE_DEAD, silent_seconds=0.263)
     moves = remember((), [TimedMove(move=taken, time=datetime(2026, 11, 25, 12, 0, tzinfo=UTC))], wanted.placements)
-    return node_status(describe_links(kernel()), wanted, Ownership(entries=entries), bgp, ["PutRoute: no"], moves)
+    then = datetime(2026, 11, 25, 11, 0, tzinfo=UTC)
+    past = Past(moves=moves, sessions=recall((), wanted, bgp, then))
+    return node_status(describe_links(kernel()), wanted, Ownership(entries=entries), bgp, ["PutRoute: no"], past)
 
 
 @pytest.mark.parametrize(("name", "made"), [("status-cluster", cluster), ("status-node", node)])

@@ -8,7 +8,7 @@ import pytest
 from announcer.core.desired import Desired, Mode, Placement
 from announcer.core.model import UNKNOWN, IfName, MoveReport, NodeName, ServiceKey
 from announcer.core.own import Cause, Move, Ownership
-from announcer.core.report import LastMove, Note, TimedMove, node_status, node_tell, remember, rows
+from announcer.core.report import LastMove, Note, Past, TimedMove, node_status, node_tell, remember, rows
 from announcer.core.report.changes import NOTES_MOST
 from announcer.core.report.moves import MOVES_MOST, NAMES_MOST
 from tests.builders import Raw, group, ip, pool, raw, service, snapshot
@@ -88,7 +88,7 @@ def test_history_keeps_the_newest() -> None:
 
 def status(*moves: TimedMove, holding: bool = True, names: tuple[str, ...] = ("web",), reason: str = "") -> Raw:
     """A report of n1 with these moves."""
-    found: Raw = node_status((), Desired(), Ownership(), UNKNOWN, (), remember((), moves, placed(*names)))
+    found: Raw = node_status((), Desired(), Ownership(), UNKNOWN, (), Past(moves=remember((), moves, placed(*names))))
     told = reason or ("Holding" if holding else "HeldByAnotherNode")
     services = [f"test/{name} {VIP}" for name in names]
     return found | {"addresses": [{"services": services, "mode": "local", "link": "eth0", "reason": told}]}

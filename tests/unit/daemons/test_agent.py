@@ -270,13 +270,14 @@ def test_agent_says_good_bye_by_widening_the_fence() -> None:
 def test_agent_tells_what_it_begins_to_announce_once() -> None:
     async def test() -> None:
         async with rig() as found:
-            await until(lambda: len(found.store.notes) >= 2)
+            await until(lambda: len(found.store.notes) >= 3)
             await found.passes(3)
             assert {(n.ref.name, n.reason) for n in found.store.notes} == {
                 ("here", "AnnouncingLocal"),
                 ("web", "AnnouncingNonLocal"),
+                ("tor", "BGPSessionUp"),
             }
-            assert len(found.store.notes) == 2
+            assert len(found.store.notes) == 3
 
     run(test)
 
@@ -343,7 +344,11 @@ def test_moves_that_could_not_be_written_are_told_when_they_can() -> None:
             found.store.is_writable = True
             await found.settled()
             assert [m["reason"] for m in found.moves()] == ["unheld"]
-            assert sorted(n.reason for n in found.store.notes) == ["AnnouncingLocal", "AnnouncingNonLocal"]
+            assert sorted(n.reason for n in found.store.notes) == [
+                "AnnouncingLocal",
+                "AnnouncingNonLocal",
+                "BGPSessionUp",
+            ]
 
     run(test)
 

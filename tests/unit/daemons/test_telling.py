@@ -12,7 +12,7 @@ from announcer.daemons.process import run_until_told
 from announcer.metrics import Address
 from tests.builders import group, node, service
 from tests.fakes.store import FakeStore
-from tests.unit.daemons.test_agent import earlier, rig, run
+from tests.unit.daemons.test_agent import TOR, earlier, rig, run
 from tests.waiting import until
 
 
@@ -26,7 +26,12 @@ def test_agent_tells_what_it_does() -> None:
             assert state.services == {"announced": 2, "pending": 0, "unannounced": 0}
             assert (state.held, state.moves[own.Cause.UNHELD]) == (1, 1)
             assert state.peers == {"established": 1, "down": 0}
-            assert state.routes == {"proven": 1, "pending": 0}
+            assert state.routes == {"proven": 1, "pending": 0, "refused": 0}
+            assert state.sessions == {str(TOR): 1}
+            assert state.session_routes[str(TOR), "proven"] == 1
+            found.sidecar.set_established(TOR, is_established=False)
+            await until(lambda: telling.node_state(found.agent).sessions == {str(TOR): 0})
+            assert telling.node_state(found.agent).sessions_ended == {str(TOR): 1}
             assert state.frames["eth0"]["sent"] > 0
             assert state.process.passes.buckets[-1][1] > 0
             assert not any(state.failed_actions.values())

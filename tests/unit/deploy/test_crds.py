@@ -8,6 +8,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from announcer.core.model import (
     ServiceKey,
 )
 from announcer.core.own import Ownership
-from announcer.core.report import node_status, object_status, with_holds
+from announcer.core.report import Past, node_status, object_status, recall, with_holds
 from announcer.core.report.cluster import pool_counts
 from announcer.store.kubernetes.resources import CONFIGURATION, NODE_ANNOUNCEMENTS
 from tests.builders import group, group_v2, ip, net, snapshot
@@ -180,7 +181,8 @@ def test_schema_of_node_announcement_has_what_agents_write() -> None:
     place = Placement(service=ServiceKey("test/web"), address=ip("10.0.0.1"), mode=Mode.LOCAL, ifname=IfName("eth0"))
     bgp = ObservedBgp(peers=(ObservedPeer(peer_address=ip("10.0.0.2"), is_established=True),))
     move = MoveReport(time="2026-11-25T12:00:00Z", link=IfName("eth0"), old="n2", new="n1", reason="node-dead")
-    written = node_status([link], Desired(placements=(place,)), Ownership(), bgp, ["something"], [move])
+    past = Past(moves=(move,), sessions=recall((), Desired(), bgp, datetime(2026, 11, 26, tzinfo=UTC)))
+    written = node_status([link], Desired(placements=(place,)), Ownership(), bgp, ["something"], past)
     written = with_holds(written, [HoldReport(since="2026-01-02T03:04:05Z", message="too few")])
     assert all(written[name] for name in status["properties"])
     assert strange_to(written, status) == []

@@ -132,6 +132,14 @@ def test_parse_takes_the_router_id_for_the_own_ipv4_next_hop_of_an_ipv6_session(
             lines.SessionDown(peer_address=PEER, reason="peer reset"),
         ),
         (
+            event('"direction": "send", "notification": { "code": 4, "subcode": 0, "data": "0x" }', "notification"),
+            lines.Notified(peer_address=PEER, text="NOTIFICATION sent: 4/0 Hold Timer Expired"),
+        ),
+        (
+            event('"direction": "receive", "message": { "category": 3, "body": "0x0604" }', "notification"),
+            lines.Notified(peer_address=PEER, text="NOTIFICATION received: 6/4 Cease, Administrative Reset"),
+        ),
+        (
             sent('"eor": { "afi" : "ipv4", "safi" : "unicast" }'),
             lines.EndOfRib(peer_address=PEER, family="ipv4 unicast"),
         ),
@@ -145,10 +153,12 @@ def test_parse_reads_every_other_line_that_matters(line: str, expected: lines.Ev
 def test_parse_trusts_fsm_and_not_state() -> None:
     line = (
         '[{"state": "up", "fsm": "CONNECT", "peer": {"address": "10.9.0.1"}, "families": ["ipv4 unicast"]}, '
-        '{"state": "down", "fsm": "ESTABLISHED", "peer": {"address": "fd00::1"}, "families": ["ipv6 unicast"]}, 7]'
+        '{"state": "down", "duration": 9, "fsm": "ESTABLISHED", "peer": {"address": "fd00::1"}, '
+        '"families": ["ipv6 unicast"]}, 7]'
     )
     down = lines.NeighborState(peer_address=PEER, is_established=False)
-    up = lines.NeighborState(peer_address=ip("fd00::1"), is_established=True, families=frozenset({"ipv6 unicast"}))
+    v6 = frozenset({"ipv6 unicast"})
+    up = lines.NeighborState(peer_address=ip("fd00::1"), is_established=True, up_seconds=9, families=v6)
     assert parse(line) == lines.NeighborStates(neighbors=(down, up))
 
 
@@ -159,6 +169,9 @@ def test_parse_trusts_fsm_and_not_state() -> None:
         "router-id 10.9.0.2;",
         "{",
         '{"type": "notification", "notification": "shutdown"}',
+        event('"direction": "receive", "message": { "category": 3, "body": "0x06" }', "notification"),
+        event('"direction": "receive", "message": { "category": 3, "body": "garbage" }', "notification"),
+        event('"direction": "send", "notification": { "code": 999, "subcode": 0, "data": "" }', "notification"),
         event('"state": "connected"', "state"),
         event('"direction": "receive", "message": { "update": {} }'),
         sent('"open": {}'),

@@ -1,20 +1,26 @@
 """The picture of what ExaBGP does: learned from events, with changes in flight until they are shown or late."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
 from announcer.core.model import UNKNOWN, ObservedBgp, ObservedPeer, Route
 from announcer.exabgp import lines
-from announcer.exabgp.lines import NeighborState, NeighborStates, RoutesSent, SessionDown, SessionUp, Speaker
-from announcer.exabgp.picture import Picture
+from announcer.exabgp.lines import NeighborState, NeighborStates, Notified, RoutesSent, SessionDown, SessionUp, Speaker
+from announcer.exabgp.picture import CLOSED, Picture
 from tests.builders import ip, net
 
 PEER = ip("10.9.0.1")
 EBGP = Speaker(own_next_hops=frozenset({ip("10.9.0.2")}), is_ibgp=False)
 IBGP = Speaker(own_next_hops=frozenset({ip("10.9.0.2")}), is_ibgp=True)
+NOON = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
+LATER, MINUTE = NOON + timedelta(hours=1), timedelta(minutes=1)
 ROUTE = Route(prefix=net("10.1.0.1/32"))
 DRAINING = Route(prefix=ROUTE.prefix, communities=frozenset({"65535:0"}))
 
 
 def state(*, is_established: bool = True, families: frozenset[str] = frozenset({"ipv4 unicast"})) -> NeighborStates:
-    neighbor = NeighborState(peer_address=PEER, is_established=is_established, families=families)
+    agreed = families if is_established else frozenset[str]()
+    neighbor = NeighborState(peer_address=PEER, is_established=is_established, families=agreed)
     return NeighborStates(neighbors=(neighbor,))
 
 
@@ -25,7 +31,7 @@ def sent(*routes: Route, withdrawn: tuple[Route, ...] = (), speaker: Speaker = E
 
 def up(*routes: Route) -> Picture:
     picture = Picture()
-    picture.session_changed(SessionUp(peer_address=PEER))
+    picture.session_changed(SessionUp(peer_address=PEER), NOON)
     picture.sent(sent(*routes), now=1.0)
     return picture
 
@@ -48,13 +54,13 @@ def seen(picture: Picture) -> ObservedPeer:
 
 def test_picture_of_a_peer_that_is_down_is_known_at_once() -> None:
     picture = Picture()
-    picture.states(state(is_established=False))
+    picture.states(state(is_established=False), NOON)
     assert seen(picture) == ObservedPeer(peer_address=PEER, is_established=False)
 
 
 def test_picture_is_unknown_until_the_end_of_rib_after_the_flush() -> None:
     picture = Picture()
-    picture.states(state())
+    picture.states(state(), NOON)
     early = picture.end_of_rib(lines.EndOfRib(peer_address=PEER, family="ipv4 unicast"))
     assert (early, picture.observed(), picture.unlearned()) == (False, UNKNOWN, (PEER,))
     family = picture.await_end_of_rib(PEER)
@@ -66,7 +72,7 @@ def test_picture_is_unknown_until_the_end_of_rib_after_the_flush() -> None:
 
 def test_picture_shows_a_peer_that_is_given_up_as_not_established_until_it_speaks() -> None:
     picture = Picture()
-    picture.states(state())
+    picture.states(state(), NOON)
     family = picture.await_end_of_rib(PEER)
     picture.give_up()
     assert not seen(picture).is_established
@@ -77,22 +83,78 @@ def test_picture_shows_a_peer_that_is_given_up_as_not_established_until_it_speak
 
 def test_session_that_began_before_our_eyes_needs_no_learning() -> None:
     picture = up(ROUTE)
-    picture.states(state())
+    picture.states(state(), NOON)
     assert (picture.unlearned(), seen(picture).is_established) == ((), True)
 
 
 def test_states_forget_a_peer_that_exabgp_does_not_name() -> None:
     picture = up(ROUTE)
-    picture.states(NeighborStates(neighbors=()))
+    picture.states(NeighborStates(neighbors=()), NOON)
     assert picture.observed() == ObservedBgp()
 
 
 def test_session_down_takes_routes_and_changes_off_the_picture() -> None:
     picture = up(ROUTE)
     begun(picture, withdraw=(ROUTE,))
-    assert picture.session_changed(SessionDown(peer_address=PEER, reason="peer reset"))
-    assert seen(picture) == ObservedPeer(peer_address=PEER, is_established=False, last_error="peer reset")
-    assert not picture.session_changed(SessionDown(peer_address=PEER, reason="peer reset"))
+    assert picture.session_changed(SessionDown(peer_address=PEER, reason="peer reset"), LATER)
+    lost = ObservedPeer(peer_address=PEER, is_established=False, since=LATER, last_error="peer reset")
+    assert seen(picture) == lost
+    assert not picture.session_changed(SessionDown(peer_address=PEER, reason="peer reset"), LATER + MINUTE)
+    assert seen(picture) == lost
+
+
+# -- since when, and why -----------------------------------------------------------------------------------------------
+
+
+def ends(picture: Picture, *notifications: str, reason: str = "closing connection") -> str:
+    for text in notifications:
+        picture.notified(Notified(peer_address=PEER, text=text))
+    picture.session_changed(SessionDown(peer_address=PEER, reason=reason), LATER)
+    return seen(picture).last_error
+
+
+def test_session_that_was_up_before_anybody_listened_says_since_when() -> None:
+    picture = Picture()
+    (one,) = state().neighbors
+    picture.states(NeighborStates(neighbors=(replace(one, up_seconds=60),)), NOON)
+    picture.give_up()
+    assert seen(picture).since == NOON - MINUTE
+
+
+def test_session_that_exabgp_shows_as_ended_ended_by_then() -> None:
+    picture = up(ROUTE)
+    picture.notified(Notified(peer_address=PEER, text="why"))
+    picture.states(state(is_established=False), LATER)
+    assert (seen(picture).since, seen(picture).last_error) == (LATER, "why")
+
+
+def test_notification_says_why_a_session_ended_and_attempts_after_it_do_not_hide_it() -> None:
+    picture = up()
+    assert ends(picture, "shut down", reason="notification received (6,2)") == "shut down"
+    assert ends(picture) == "shut down"
+    assert ends(picture, "bad AS", reason="notification received (2,2)") == "bad AS"
+    picture.session_changed(SessionUp(peer_address=PEER), LATER + MINUTE)
+    assert (seen(picture).last_error, seen(picture).since) == ("bad AS", LATER + MINUTE)
+    assert ends(picture) == CLOSED
+
+
+def test_error_of_a_route_goes_and_leaves_why_the_session_had_ended() -> None:
+    picture = up()
+    ends(picture, "shut down")
+    picture.session_changed(SessionUp(peer_address=PEER), LATER)
+    picture.answered(begun(picture, advertise=(ROUTE,)), until=20.0, error="ExaBGP refused")
+    assert (seen(picture).last_error, seen(picture).refused) == ("ExaBGP refused", frozenset({ROUTE.prefix}))
+    picture.sent(sent(ROUTE), now=5.0)
+    assert (seen(picture).last_error, seen(picture).refused) == ("shut down", frozenset())
+
+
+def test_families_are_shown_once_they_are_agreed() -> None:
+    picture = up()
+    assert seen(picture).families == frozenset()
+    assert seen(picture).carries(net("fd00::/64"))
+    picture.states(state(), NOON)
+    assert seen(picture).families == frozenset({4})
+    assert not seen(picture).carries(net("fd00::/64"))
 
 
 # -- changes in flight -----------------------------------------------------------------------------------------------
@@ -173,7 +235,7 @@ def test_not_agreed_names_families_once_they_are_known() -> None:
     picture = up()
     v6 = Route(prefix=net("fd00::/64"))
     assert picture.not_agreed(PEER, (ROUTE, v6)) == frozenset()
-    picture.states(state())
+    picture.states(state(), NOON)
     assert picture.not_agreed(PEER, (ROUTE, v6)) == frozenset({"ipv6 unicast"})
 
 
@@ -183,4 +245,5 @@ def test_events_of_peers_that_are_not_known_change_nothing() -> None:
     assert not picture.end_of_rib(lines.EndOfRib(peer_address=PEER, family="ipv4 unicast"))
     picture.answered(lines.advertise(PEER, (ROUTE,))[0], until=1.0, error="")
     picture.trust(PEER)
+    picture.notified(Notified(peer_address=PEER, text="x"))
     assert picture.observed() == ObservedBgp()

@@ -31,7 +31,10 @@ NODE = NodeState(
     moves={"node-dead": 4},
     held=2,
     peers={"established": 1, "down": 0},
-    routes={"proven": 1, "pending": 0},
+    routes={"proven": 1, "pending": 0, "refused": 0},
+    sessions={"10.0.0.1": 1},
+    session_routes={("10.0.0.1", "proven"): 1},
+    sessions_ended={"10.0.0.1": 2},
     frames={
         "eth0": dict.fromkeys(
             ("received", "repeated", "ignored", "dropped", "receive_errors", "sent", "send_waits", "send_errors"), 1
