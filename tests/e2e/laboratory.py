@@ -132,8 +132,14 @@ def status(lab: Lab) -> Any:
 
 
 def metric(lab: Lab, host: str, name: str, *, port: int = processes.AGENT_PORT) -> float | None:
-    """What a process in a namespace of the lab says at a scrape, of a metric with no label (or those in `name`)."""
-    lines = (line.rpartition(" ") for line in checks.ask(lab, host, port, "/metrics").splitlines())
+    """What a process in a namespace of the lab says at a scrape, of a metric with no label (or those in `name`). None
+    where it says nothing of it, or doesn't answer.
+    """
+    try:
+        text = checks.ask(lab, host, port, "/metrics")
+    except LabError:
+        return None
+    lines = (line.rpartition(" ") for line in text.splitlines())
     return next((float(value) for found, _, value in lines if found == name), None)
 
 

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.e2e.laboratory import (
     keeps_promises,
     kill,
     laboratory,
+    metric,
     put,
     remove_tree,
     restarted,
@@ -34,6 +36,7 @@ from tests.e2e.laboratory import (
 pytestmark = [pytest.mark.e2e, pytest.mark.netns, pytest.mark.timeout(300)]
 AS_WRITTEN = Path(__file__).parents[2] / "lab" / "manifests" / "as-written"
 AGENTS = [f"agent-{node.name}" for node in NODES]
+ENDED = 'announcer_exabgp_sessions_ended_total{peer="10.111.111.254"}'
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +128,37 @@ def test_router_that_restarts_gets_everything_again(lab: Lab) -> None:
     for name in ("bgpd", "zebra"):
         kill(lab, name)
     until(lambda: hops(lab) == (3, 3), seconds=40, what="three next hops again")
+
+
+def test_session_that_a_router_ends_says_why_and_comes_back_with_its_routes(lab: Lab) -> None:
+    told = 'NOTIFICATION received: 6/2 Cease, Administrative Shutdown: "moving to rack 7"'
+    router, ends = f"neighbor {NODES[0].address} shutdown", metric(lab, "n1", ENDED) or 0
+    configure(lab, "router bgp 64513", f"{router} message moving to rack 7")
+    until(lambda: session(lab, "ann-n1")["lastError"] == told, what="the router's words")
+    lost = session(lab, "ann-n1")
+    assert (lost["state"], lost["routes"]["proven"]) == ("Down", 0)
+    assert lost["routes"]["pending"] > 0
+    assert metric(lab, "n1", ENDED) == ends + 1
+    configure(lab, "router bgp 64513", f"no {router}")
+    until(lambda: session(lab, "ann-n1")["state"] == "Established", what="the session again")
+    until(lambda: session(lab, "ann-n1")["routes"]["pending"] == 0, what="its routes")
+    back = session(lab, "ann-n1")
+    assert back["since"] > lost["since"]
+    assert (back["routes"]["proven"], back["lastError"]) == (lost["routes"]["pending"], told)
+    kill(lab, "agent-ann-n1")
+    until(lambda: metric(lab, "n1", ENDED) == 0, what="another agent, which has seen none end")
+    until(lambda: session(lab, "ann-n1") == back, what="the same of a session that is the same")
+
+
+def session(lab: Lab, node: str) -> Any:
+    """The node's session over IPv4, as status has it."""
+    mine = [one for one in status(lab)["sessions"] if one["node"] == node and ":" not in one["peerAddress"]]
+    return mine[0] if mine else {"lastError": "", "state": ""}
+
+
+def configure(lab: Lab, *commands: str) -> None:
+    argv = ["vtysh", "--vty_socket", str(lab.tor_dir), "-c", "configure terminal"]
+    run([*argv, *(word for command in commands for word in ("-c", command))])
 
 
 def test_folder_that_vanishes_withdraws_nothing(lab: Lab) -> None:

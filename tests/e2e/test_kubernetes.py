@@ -19,7 +19,7 @@ import pytest
 
 from lab import control_plane, processes
 from lab.checks import VIP_1, VIP_3, VIP_3_V6, next_hops
-from lab.command import LabError
+from lab.command import LabError, run
 from lab.topology import MANIFEST_SETS, NODES, REPOSITORY, Lab
 from tests.e2e.laboratory import (
     addresses,
@@ -283,6 +283,25 @@ def test_namespace_that_is_relabelled_gains_and_loses_its_pool(lab: Lab) -> None
     for kind, name in (("service", "by-label"), ("endpointslice", "by-label")):
         control_plane.kubectl(lab, "-n", "test", "delete", kind, name)
     control_plane.kubectl(lab, "-n", "metallb-system", "delete", "ipaddresspool,bgpadvertisement", "by-label")
+
+
+def test_session_that_ends_and_comes_back_is_told_of_its_peer(lab: Lab) -> None:
+    before = session_events(lab)
+    run(["vtysh", "--vty_socket", str(lab.tor_dir), "-c", f"clear bgp {NODES[0].address}"])
+    until(lambda: len(session_events(lab)) >= len(before) + 2, what="two Events")
+    fresh = session_events(lab)[len(before) :]
+    why = "NOTIFICATION received: 6/4 Cease, Administrative Reset"
+    about = "Node ann-n1: the session with 10.111.111.254"
+    assert sorted(fresh) == [
+        ("BGPSessionDown", f"{about} has ended: {why}"),
+        ("BGPSessionUp", f"{about} is established"),
+    ]
+
+
+def session_events(lab: Lab) -> list[tuple[str, str]]:
+    """Reason and message of every Event about the peer's sessions, the oldest first."""
+    found = sorted(events(lab, "metallb-system", "tor"), key=lambda e: str(e["metadata"]["creationTimestamp"]))
+    return [(e["reason"], e["message"]) for e in found if e["reason"].startswith("BGPSession")]
 
 
 def test_object_that_the_schema_takes_and_we_do_not_says_so_in_status_and_event(lab: Lab) -> None:
