@@ -130,6 +130,21 @@ def test_router_that_restarts_gets_everything_again(lab: Lab) -> None:
     until(lambda: hops(lab) == (3, 3), seconds=40, what="three next hops again")
 
 
+def test_next_hops_are_bounded_and_unbounded_again_without_loss(lab: Lab) -> None:
+    file = lab.manifests / "servicegroups.yaml"
+    text = file.read_text("utf-8")
+    bounded = text
+    for name in ("subnet-3", "subnet-3-dual"):  # both are of 10.113.113.0/24
+        bound = "  annotations:\n    announcer.io/max-next-hops: '2'\n"
+        bounded = bounded.replace(f"  name: {name}\n", f"  name: {name}\n{bound}")
+    with stream(lab, VIP_3):
+        put(lab, file.name, bounded)
+        until(lambda: hops(lab) == (2, 3), what="two next hops")
+        until(lambda: len(row(lab, "test/test-nginx-3")["nodes"]) == 2, what="two nodes in status")
+        put(lab, file.name, text)
+        until(lambda: hops(lab) == (3, 3), what="three next hops again")
+
+
 def test_session_that_a_router_ends_says_why_and_comes_back_with_its_routes(lab: Lab) -> None:
     told = 'NOTIFICATION received: 6/2 Cease, Administrative Shutdown: "moving to rack 7"'
     router, ends = f"neighbor {NODES[0].address} shutdown", metric(lab, "n1", ENDED) or 0

@@ -15,6 +15,7 @@ because an object can't be understood ends in `keep`: whatever stands on the nod
 from collections.abc import Iterator, Mapping, Set
 
 from announcer.core.allocate import CLASSES
+from announcer.core.desired.home import Home
 from announcer.core.desired.routes import UNREACHABLE_METRIC as UNREACHABLE_METRIC
 from announcer.core.desired.routes import Routes
 from announcer.core.desired.sessions import Sessions
@@ -45,7 +46,6 @@ from announcer.core.model import (
     ObservedKernel,
     Pool,
     Reason,
-    RouteAdvertisement,
     RouteKind,
     Service,
     SetDevconf,
@@ -89,7 +89,7 @@ class _Decision:
         self.placements: list[Placement] = []
         self.live: dict[IPAddress, list[Mapping[NodeName, tuple[LinkReport, ...]]]] = {}
         self.addresses: set[IPAddress] = set()
-        self.routes = Routes(self.sessions)
+        self.routes = Routes(view, self.sessions)
         self.keep = set(view.snapshot.in_use)
 
     def decide(self) -> Desired:
@@ -154,7 +154,11 @@ class _Decision:
         if not is_virtual or local or (local_ads and announce is Announce.ADVERTISEMENTS):
             self._place_local(service, address, found, local)
         if is_virtual:
-            self._place_virtual(service, address, found, route_ads, needs_one=announce is Announce.ADVERTISEMENTS)
+            ads = [ad for ad in route_ads if selects(ad.service_selectors, service.labels)]
+            needs_one = announce is Announce.ADVERTISEMENTS
+            self._place_virtual(
+                Home(service=service, address=address, pool=pool, found=found, ads=ads, needs_one=needs_one)
+            )
 
     def _is_unsure(
         self, pool: Pool, announce: Announce, eligible: tuple[NodeName, ...], ads: list[LocalAdvertisement]
@@ -250,21 +254,13 @@ class _Decision:
 
     # -- virtual -------------------------------------------------------------------------------------------------
 
-    def _place_virtual(
-        self,
-        service: Service,
-        address: IPAddress,
-        found: AddressRange,
-        ads: list[RouteAdvertisement],
-        *,
-        needs_one: bool,
-    ) -> None:
-        mine = [ad for ad in ads if selects(ad.node_selectors, self.view.own.labels)]
-        mine = [ad for ad in mine if selects(ad.service_selectors, service.labels)]
+    def _place_virtual(self, home: Home) -> None:
+        service, address, needs_one = home.service, home.address, home.needs_one
+        mine = home.ads_on(self.view.own.labels)
         reason = self.view.why_not_eligible(service)
         if needs_one and "BGPAdvertisement" in self.view.broken:  # one that can't be understood may be for it
             self.keep.add(address)
-        if reason is None and needs_one and not mine:
+        if reason is None and not mine:
             reason = Reason.NODE_NOT_SELECTED
         if reason is None and self.routes.conflict(address, mine):
             reason = Reason.CONFLICTING_ADVERTISEMENT
@@ -273,9 +269,13 @@ class _Decision:
             self._note(service, address, Mode.VIRTUAL, reason=reason)
             return
         self.addresses.add(address)
-        prefixes = self.routes.advertise(service, address, found, mine)
-        reason = None if self.sessions.peers else Reason.NO_PEER
-        self._note(service, address, Mode.VIRTUAL, ifname=self.view.virtual_link(), prefix=prefixes[0], reason=reason)
+        prefixes = self.routes.advertise(home)
+        if not self.sessions.peers:
+            reason = Reason.NO_PEER
+        elif not any(prefixes.values()):
+            reason = Reason.ENOUGH_NEXT_HOPS
+        shown = next((prefix for prefix, is_sent in prefixes.items() if is_sent), next(iter(prefixes)))
+        self._note(service, address, Mode.VIRTUAL, ifname=self.view.virtual_link(), prefix=shown, reason=reason)
 
     # -- the node ------------------------------------------------------------------------------------------------
 

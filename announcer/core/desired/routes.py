@@ -5,37 +5,33 @@ advertises an aggregate holds an `unreachable` route for it, so that addresses t
 and the router.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
+from announcer.core.desired.home import Home
+from announcer.core.desired.nexthops import NextHops
 from announcer.core.desired.sessions import Sessions
+from announcer.core.desired.view import View
 from announcer.core.model import (
     PROTOCOL,
-    AddressRange,
     DesiredPeer,
     IPAddress,
     IPNetwork,
     KernelRoute,
-    ObjectRef,
     Route,
     RouteAdvertisement,
     RouteKind,
-    Service,
-    TrafficPolicy,
-    network_of,
 )
 
 UNREACHABLE_METRIC = 2**30
 """Of the route that ends what an aggregate draws in for nobody: any real route must win over it."""
 
-OF_THE_POOL = RouteAdvertisement(ref=ObjectRef(kind="", name=""))
-"""What a PureLB pool asks for without an advertisement: its own aggregation, every peer, nothing more."""
-
 
 class Routes:
     """`bgp` per peer address and prefix, `kernel` what goes into the node's main table, `notes` what can't go out."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, view: View, sessions: Sessions) -> None:
+        self._labels, self._next_hops = view.own.labels, NextHops(view)
         self._peers = tuple(p for p in sessions.peers if p.peer_address not in sessions.silent)
         self.bgp: dict[IPAddress, dict[IPNetwork, Route]] = {p.peer_address: {} for p in sessions.peers}
         self.kernel: set[KernelRoute] = set()
@@ -49,12 +45,15 @@ class Routes:
             f"{peer}: no IPv{v} routes: this node has no IPv{v} address for their next hop" for peer, v in missing
         )
 
-    def advertise(
-        self, service: Service, address: IPAddress, found: AddressRange, ads: Sequence[RouteAdvertisement]
-    ) -> tuple[IPNetwork, ...]:
-        """The prefixes, sorted; no `ads` leave it to the pool."""
-        prefixes = {self._advertise(service, address, found, ad) for ad in ads or [OF_THE_POOL]}
-        return tuple(sorted(prefixes, key=lambda p: (p.prefixlen, int(p.network_address))))
+    def advertise(self, home: Home) -> Mapping[IPNetwork, bool]:
+        """The prefixes, the widest first, each with whether it goes out from here: not where other nodes are next hops
+        enough.
+        """
+        found: dict[IPNetwork, bool] = {}
+        for ad in sorted(home.ads_on(self._labels), key=lambda ad: home.prefix(ad).prefixlen):
+            prefix = home.prefix(ad)
+            found[prefix] = self._advertise(home, prefix, ad) or found.get(prefix, False)
+        return found
 
     def conflict(self, address: IPAddress, ads: Sequence[RouteAdvertisement]) -> bool:
         """Whether some peer would get one route with two values of LOCAL_PREF (MetalLB's conflictingAdvertisements).
@@ -68,25 +67,20 @@ class Routes:
             for one, other in combinations(ads, 2)
         )
 
-    def _advertise(
-        self, service: Service, address: IPAddress, found: AddressRange, ad: RouteAdvertisement
-    ) -> IPNetwork:
-        length = ad.length(address.version)
-        if length == address.max_prefixlen and found.aggregation is not None:
-            length = found.aggregation
-        if service.traffic_policy is TrafficPolicy.LOCAL:  # an aggregate would draw traffic to nodes without endpoints
-            length = address.max_prefixlen
-        prefix = network_of(address, length)
-        if length < address.max_prefixlen:
+    def _advertise(self, home: Home, prefix: IPNetwork, ad: RouteAdvertisement) -> bool:
+        theirs = [peer for peer in self._peers if ad.is_for(peer.name) and prefix.version in peer.families]
+        chosen = [peer for peer in theirs if self._next_hops.has_own(home, prefix, peer.peer_address)]
+        if theirs and not chosen:
+            return False
+        if prefix.prefixlen < prefix.max_prefixlen:
             self.kernel.add(
                 KernelRoute(
                     destination=prefix, kind=RouteKind.UNREACHABLE, metric=UNREACHABLE_METRIC, protocol=PROTOCOL
                 )
             )
-        for peer in self._peers:
-            if ad.is_for(peer.name) and address.version in peer.families:
-                self._put(peer, prefix, ad)
-        return prefix
+        for peer in chosen:
+            self._put(peer, prefix, ad)
+        return True
 
     def _put(self, peer: DesiredPeer, prefix: IPNetwork, ad: RouteAdvertisement) -> None:
         is_own_family = prefix.version == peer.local_address.version

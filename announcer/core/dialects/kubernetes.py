@@ -118,6 +118,7 @@ def read_node(top: Fields, ref: ObjectRef, _created: str) -> Node:
         labels=labels,
         excluded=EXCLUDE_LABEL in labels,
         network_unavailable=conditions.get("NetworkUnavailable") == "True",
+        is_ready=conditions.get("Ready", "True") == "True",
         internal_addresses=tuple(addresses.get("InternalIP", ())),
         external_addresses=tuple(addresses.get("ExternalIP", ())),
         annotations=metadata.labels("annotations"),

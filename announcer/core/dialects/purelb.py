@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_interface
 
+from announcer.core.dialects.annotations import our_annotations, read_max_next_hops
 from announcer.core.dialects.fields import Fields, range_hint, read_network, read_range
 from announcer.core.model import (
     VIRTUAL_IFNAME,
@@ -51,8 +52,8 @@ def read_group_v1(top: Fields, ref: ObjectRef, created: str) -> Pool:
     _refuse_empty(local, ranges)
     local.close()
     spec.close(GROUP_V1)
-    is_default = ref.name == DEFAULT_GROUP
-    return Pool(ref=ref, ranges=ranges, announce=Announce.AUTO, auto_assign=is_default, created=created)
+    pool = Pool(ref=ref, ranges=ranges, announce=Announce.AUTO, auto_assign=ref.name == DEFAULT_GROUP, created=created)
+    return _annotated(pool, top)
 
 
 def read_group_v2(top: Fields, ref: ObjectRef, created: str) -> Pool:
@@ -71,7 +72,7 @@ def read_group_v2(top: Fields, ref: ObjectRef, created: str) -> Pool:
     admission = _read_admission(spec)
     body.close()
     spec.close(GROUP_V2)
-    return Pool(
+    pool = Pool(
         ref=ref,
         ranges=ranges,
         announce=Announce(kind),
@@ -81,6 +82,14 @@ def read_group_v2(top: Fields, ref: ObjectRef, created: str) -> Pool:
         takes_from_every_range=takes_all,
         balances_ranges=balances,
     )
+    return _annotated(pool, top)
+
+
+def _annotated(pool: Pool, top: Fields) -> Pool:
+    notes = our_annotations(top)
+    pool = replace(pool, max_next_hops=read_max_next_hops(notes))
+    notes.close()
+    return pool
 
 
 def _read_admission(spec: Fields) -> Admission | None:

@@ -93,6 +93,7 @@ class Reason(StrEnum):
     PASSWORD_UNKNOWN = "PasswordUnknown"  # noqa: S105 - says so, and is none
     ROUTE_PENDING = "RoutePending"
     ROUTE_REFUSED = "RouteRefused"
+    ENOUGH_NEXT_HOPS = "EnoughNextHops"
     FOREIGN_HOST = "AddressHeldByForeignHost"
     HELD_ELSEWHERE = "HeldByAnotherNode"
     CLAIMING = "Claiming"

@@ -57,6 +57,7 @@ class Pool:
     """A ServiceGroup or an IPAddressPool.
 
     `is_accepted` (its own status says so) and `created` decide between pools that quarrel: who was there first stays.
+    `max_next_hops` is how many nodes advertise a route of its addresses to one peer, None for all.
     """
 
     ref: ObjectRef
@@ -70,6 +71,7 @@ class Pool:
     admission: "Admission | None" = None
     takes_from_every_range: bool = False
     balances_ranges: bool = False
+    max_next_hops: int | None = None
 
     @property
     def name(self) -> str:
@@ -173,12 +175,15 @@ class EndpointSlice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A Node. `excluded` is the label node.kubernetes.io/exclude-from-external-load-balancers."""
+    """A Node. `excluded` is the label node.kubernetes.io/exclude-from-external-load-balancers; `is_ready` unless its
+    condition Ready says otherwise.
+    """
 
     ref: ObjectRef
     labels: Mapping[str, str] = field(default_factory=dict)
     excluded: bool = False
     network_unavailable: bool = False
+    is_ready: bool = True
     internal_addresses: tuple[IPAddress, ...] = ()
     external_addresses: tuple[IPAddress, ...] = ()
     annotations: Mapping[str, str] = field(default_factory=dict)

@@ -115,6 +115,10 @@ class Peer:
         """What advertisements call it."""
         return self.label or self.ref.name
 
+    def carries(self, version: int) -> bool:
+        """Whether its session is for routes of that family."""
+        return version in (self.families or {self.peer_address.version})
+
     @property
     def is_ibgp(self) -> bool:
         return self.my_asn == self.peer_asn
