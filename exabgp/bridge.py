@@ -62,6 +62,7 @@ COMMAND = re.compile(
         "(?: local-preference [0-9]{1,10})?"
         r"(?: community \[" + _many(_COMMUNITY) + r"\])?"
         r"(?: large-community \[" + _many(_LARGE_COMMUNITY) + r"\])?"
+        r"(?: extended-community \[0x[0-9A-F]{16}\])?"
         " nlri " + _many(_PREFIX) + ")"
     ).encode("ascii")
 )

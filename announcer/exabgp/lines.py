@@ -8,18 +8,20 @@ prefixes of the session's family; over an IPv4 session an IPv6 prefix needs `Rou
 
 import json
 import re
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Final
 
-from announcer.core.model import IPAddress, IPNetwork, Route
+from announcer.core.model import IPAddress, IPNetwork, LinkBandwidth, Route
 from announcer.exabgp import notification
 from announcer.exabgp.text import ExabgpError, word
 
 PREFIXES_PER_LINE: Final = 49
 """What ExaBGP 5.0 takes in at one go (reactor/asynchronous.py: 50 steps); with more it naps before the rest."""
 DEFAULT_LOCAL_PREF: Final = 100  # what ExaBGP gives an iBGP peer where nothing else is said
+TRANSITIVE, NON_TRANSITIVE, LINK_BANDWIDTH = 0x00, 0x40, 0x04  # RFC 4360 §2, draft-ietf-idr-link-bandwidth
 ESTABLISHED: Final = "ESTABLISHED"
 
 ASK_NEIGHBORS: Final = "show neighbor json"
@@ -193,7 +195,7 @@ def parse(line: str) -> Event | None:
         return Described(description=found[1])
     try:
         return _event(json.loads(line)) if line[:1] in {"{", "["} else None
-    except (ValueError, TypeError, KeyError, AttributeError):  # no JSON, an address that is none, another shape
+    except (ArithmeticError, ValueError, TypeError, KeyError, AttributeError):  # no JSON, another shape or number
         return None
 
 
@@ -221,7 +223,22 @@ def _attributes(route: Route) -> str:
     parts += [f"local-preference {word(route.local_pref)}"] if route.local_pref is not None else []
     parts += [f"community [{' '.join(map(word, plain))}]"] if plain else []
     parts += [f"large-community [{' '.join(map(word, large))}]"] if large else []
+    parts += [f"extended-community [{_packed(route.link_bandwidth)}]"] if route.link_bandwidth else []
     return " ".join(parts)
+
+
+def _packed(bandwidth: LinkBandwidth) -> str:
+    """In bytes: ExaBGP's own word for it has no transitive form. The number is a float of 32 bits."""
+    kind = TRANSITIVE if bandwidth.is_transitive else NON_TRANSITIVE
+    return f"0x{struct.pack('!BBHf', kind, LINK_BANDWIDTH, bandwidth.asn, bandwidth.bytes_per_second).hex().upper()}"
+
+
+def _link_bandwidth(values: Iterable[int]) -> LinkBandwidth | None:
+    for value in values:
+        kind, subtype, asn, speed = struct.unpack("!BBHf", value.to_bytes(8, "big"))
+        if subtype == LINK_BANDWIDTH and kind in {TRANSITIVE, NON_TRANSITIVE}:
+            return LinkBandwidth(asn=asn, bytes_per_second=round(speed), is_transitive=kind == TRANSITIVE)
+    return None
 
 
 def _event(loaded: Any) -> Event | None:
@@ -308,11 +325,16 @@ def _routes(update: Any, speaker: Speaker) -> Iterator[Route]:
     plain = {f"{a}:{b}" for a, b in attributes.get("community", [])}
     large = {f"large:{a}:{b}:{c}" for a, b, c in attributes.get("large-community", [])}
     communities = frozenset(plain | large)
+    bandwidth = _link_bandwidth(one["value"] for one in attributes.get("extended-community", []))
     for by_next_hop in update.get("announce", {}).values():
         for next_hop, nlris in by_next_hop.items():
             for prefix in _prefixes({"": nlris}):
                 route = Route(
-                    prefix=prefix, next_hop=ip_address(next_hop), local_pref=local_pref, communities=communities
+                    prefix=prefix,
+                    next_hop=ip_address(next_hop),
+                    local_pref=local_pref,
+                    communities=communities,
+                    link_bandwidth=bandwidth,
                 )
                 yield as_sent(route, speaker)
 

@@ -96,6 +96,12 @@ class Router:
         for address in ("10.9.0.2", "fd00:9::2"):
             self._host.ip("route", verb, "blackhole", address)
 
+    def add_address(self, address: str) -> None:
+        self._host.ip("address", "add", address, "dev", "eth0")
+
+    def ip(self, *arguments: str) -> str:
+        return self._host.ip(*arguments)
+
     def clear(self) -> None:
         self._vtysh("clear bgp *")
 
@@ -124,6 +130,9 @@ class Sidecar:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    def add_address(self, address: str) -> None:
+        self.node.ip("address", "add", address, "dev", "eth0")
 
     def start(self) -> None:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

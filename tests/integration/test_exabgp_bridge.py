@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from announcer.core.model import LinkBandwidth, Route
+from announcer.exabgp import lines
+from tests.builders import ip, net
+
 BRIDGE = Path(__file__).parents[2] / "exabgp" / "bridge.py"
 SECONDS = 10.0
 ADVERTISE = "neighbor 10.9.0.1 announce attributes next-hop self origin igp nlri 10.1.0.1/32"
@@ -95,6 +99,20 @@ def test_bridge_says_who_it_is(bridge: Bridge, client: Client) -> None:
     expected = {"bridge": "hello", "exabgp_pid": os.getpid(), "bridge_pid": bridge.process.pid}
     assert client.hello == expected | {"started": client.hello["started"]}
     assert bridge.path.stat().st_mode & 0o777 == 0o660
+
+
+@pytest.mark.parametrize("name", ["10.1.0.1", "fd00::1"])
+def test_bridge_passes_every_attribute_that_routes_have(bridge: Bridge, client: Client, name: str) -> None:
+    route = Route(
+        prefix=net(f"{name}/{128 if ':' in name else 32}"),
+        next_hop=ip(name),
+        local_pref=2**32 - 1,
+        communities=frozenset({"65535:0", "large:1:2:3"}),
+        link_bandwidth=LinkBandwidth(asn=64512, bytes_per_second=250_000, is_transitive=False),
+    )
+    (change,) = lines.advertise(ip(name), [route])
+    client.say(change.line)
+    assert bridge.read_line() == change.line
 
 
 def test_bridge_passes_commands_answers_and_events(bridge: Bridge, client: Client) -> None:

@@ -1,6 +1,7 @@
 """The routes to virtual addresses: one for each advertisement and length, to each of its peers that carries the family.
 
-What several advertisements say of one route is put together: all communities, the highest LOCAL_PREF. A node that
+What several advertisements say of one route is put together: all communities, the highest LOCAL_PREF; of Services that
+share an address, the greatest weight. Aggregates have none, as they are for many Services. A node that
 advertises an aggregate holds an `unreachable` route for it, so that addresses that nobody has don't loop between it
 and the router.
 """
@@ -12,12 +13,14 @@ from announcer.core.desired.home import Home
 from announcer.core.desired.nexthops import NextHops
 from announcer.core.desired.sessions import Sessions
 from announcer.core.desired.view import View
+from announcer.core.desired.weights import link_bandwidth
 from announcer.core.model import (
     PROTOCOL,
     DesiredPeer,
     IPAddress,
     IPNetwork,
     KernelRoute,
+    LinkBandwidth,
     Route,
     RouteAdvertisement,
     RouteKind,
@@ -31,7 +34,7 @@ class Routes:
     """`bgp` per peer address and prefix, `kernel` what goes into the node's main table, `notes` what can't go out."""
 
     def __init__(self, view: View, sessions: Sessions) -> None:
-        self._labels, self._next_hops = view.own.labels, NextHops(view)
+        self._view, self._next_hops = view, NextHops(view)
         self._peers = tuple(p for p in sessions.peers if p.peer_address not in sessions.silent)
         self.bgp: dict[IPAddress, dict[IPNetwork, Route]] = {p.peer_address: {} for p in sessions.peers}
         self.kernel: set[KernelRoute] = set()
@@ -50,7 +53,7 @@ class Routes:
         enough.
         """
         found: dict[IPNetwork, bool] = {}
-        for ad in sorted(home.ads_on(self._labels), key=lambda ad: home.prefix(ad).prefixlen):
+        for ad in sorted(home.ads_on(self._view.own.labels), key=lambda ad: home.prefix(ad).prefixlen):
             prefix = home.prefix(ad)
             found[prefix] = self._advertise(home, prefix, ad) or found.get(prefix, False)
         return found
@@ -72,26 +75,33 @@ class Routes:
         chosen = [peer for peer in theirs if self._next_hops.has_own(home, prefix, peer.peer_address)]
         if theirs and not chosen:
             return False
-        if prefix.prefixlen < prefix.max_prefixlen:
+        is_host = prefix.prefixlen == prefix.max_prefixlen
+        if not is_host:
             self.kernel.add(
                 KernelRoute(
                     destination=prefix, kind=RouteKind.UNREACHABLE, metric=UNREACHABLE_METRIC, protocol=PROTOCOL
                 )
             )
         for peer in chosen:
-            self._put(peer, prefix, ad)
+            local = self._view.endpoints[home.service.key][self._view.own.name]
+            bandwidth = link_bandwidth(peer, local) if is_host and home.pool.is_weighted else None
+            self._put(peer, prefix, ad, bandwidth)
         return True
 
-    def _put(self, peer: DesiredPeer, prefix: IPNetwork, ad: RouteAdvertisement) -> None:
+    def _put(
+        self, peer: DesiredPeer, prefix: IPNetwork, ad: RouteAdvertisement, bandwidth: LinkBandwidth | None
+    ) -> None:
         is_own_family = prefix.version == peer.local_address.version
         if not is_own_family and peer.other_next_hop is None:
             self._without_next_hop.add((peer.name, prefix.version))
             return
         local_pref = ad.local_pref if peer.my_asn == peer.peer_asn else None  # RFC 4271 §5.1.5: iBGP only
         old = self.bgp[peer.peer_address].get(prefix)
+        weights = [one for one in (bandwidth, old.link_bandwidth if old else None) if one]
         self.bgp[peer.peer_address][prefix] = Route(
             prefix=prefix,
             next_hop=None if is_own_family else peer.other_next_hop,
             local_pref=max((pref for pref in (local_pref, old.local_pref if old else None) if pref), default=None),
             communities=ad.communities | (old.communities if old else frozenset()),
+            link_bandwidth=max(weights, key=lambda one: one.bytes_per_second, default=None),
         )

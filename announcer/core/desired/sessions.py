@@ -66,6 +66,7 @@ class Sessions:
             families=peer.families or frozenset({peer.peer_address.version}),
             password=self._password(peer),
             other_next_hop=self._beside(local, other) if other in peer.families else None,
+            link_bandwidth=peer.link_bandwidth,
         )
 
     def _password(self, peer: Peer) -> str:

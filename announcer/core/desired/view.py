@@ -88,20 +88,21 @@ class View:
         self.config = {n.name: _config_of(n, snapshot.agents) for n in snapshot.nodes}
         self.in_service = tuple(n for n in snapshot.nodes if not n.excluded and not n.network_unavailable)
         self.endpoints = _usable_endpoints(snapshot)
+        """How many a Service has on each node, None for those of no node."""
         self.broken = {ref.kind for ref in snapshot.refused}
         self.unsure = frozenset(n for n, c in self.config.items() if c is BUILT_IN and "LBNodeAgent" in self.broken)
         self.homes = Homes(snapshot.pools)
         self._scores: dict[str, Mapping[NodeName, int]] = {}
 
     def eligible(self, service: Service) -> tuple[NodeName, ...]:
-        nodes = self.endpoints.get(service.key, frozenset())
+        nodes = self.endpoints.get(service.key, ())
         if not nodes:
             return ()
         is_local = service.traffic_policy is TrafficPolicy.LOCAL
         return tuple(n.name for n in self.in_service if not is_local or n.name in nodes)
 
     def why_not_eligible(self, service: Service) -> Reason | None:
-        nodes = self.endpoints.get(service.key, frozenset())
+        nodes = self.endpoints.get(service.key, ())
         if self.own.excluded:
             return Reason.NODE_EXCLUDED
         if self.own.network_unavailable:
@@ -258,14 +259,14 @@ def _config_of(node: Node, agents: tuple[NodeAgentConfig, ...]) -> NodeAgentConf
     return min(mine, key=lambda agent: (not agent.node_selector.requirements, agent.ref), default=BUILT_IN)
 
 
-def _usable_endpoints(snapshot: Snapshot) -> Mapping[ServiceKey, frozenset[NodeName | None]]:
-    """Nodes with a ready endpoint; where the Service has none, nodes with one that serves while it terminates."""
-    ready: dict[ServiceKey, set[NodeName | None]] = {}
-    ending: dict[ServiceKey, set[NodeName | None]] = {}
+def _usable_endpoints(snapshot: Snapshot) -> Mapping[ServiceKey, Counter[NodeName | None]]:
+    """Ready ones by node; where the Service has none, those that serve while they terminate."""
+    ready: dict[ServiceKey, Counter[NodeName | None]] = {}
+    ending: dict[ServiceKey, Counter[NodeName | None]] = {}
     for found in snapshot.endpoint_slices:
         for endpoint in found.endpoints:
             if endpoint.ready:
-                ready.setdefault(found.service, set()).add(endpoint.node)
+                ready.setdefault(found.service, Counter())[endpoint.node] += 1
             elif endpoint.serving and endpoint.terminating:
-                ending.setdefault(found.service, set()).add(endpoint.node)
-    return {key: frozenset(nodes) for key, nodes in (ending | ready).items()}
+                ending.setdefault(found.service, Counter())[endpoint.node] += 1
+    return ending | ready

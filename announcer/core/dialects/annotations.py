@@ -1,24 +1,45 @@
-"""What objects of the peers' API groups can't say in a field: annotations of ours on pools.
+"""What objects of the peers' API groups can't say in a field: annotations of ours on pools and BGP peers.
 
 Others are none of our business. One of ours that nobody knows refuses its object, as an unknown field does.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from announcer.core.dialects.fields import Fields
+from announcer.core.model import BandwidthKind, Pool
 
 OURS: Final = "announcer.io/"
 MAX_NEXT_HOPS: Final = f"{OURS}max-next-hops"
 NEXT_HOPS_MOST: Final = 1024
+WEIGHT_BY: Final = f"{OURS}weight-by"
+ENDPOINTS: Final = "endpoints"
+LINK_BANDWIDTH: Final = f"{OURS}link-bandwidth"
 
 
-def our_annotations(top: Fields) -> Fields:
+def annotated(pool: Pool, top: Fields) -> Pool:
+    notes = _ours(top)
+    bound = _read_max_next_hops(notes)
+    is_weighted = notes.has(WEIGHT_BY) and notes.choice(WEIGHT_BY, [ENDPOINTS], "") == ENDPOINTS
+    notes.close()
+    return replace(pool, max_next_hops=bound, is_weighted=is_weighted)
+
+
+def read_link_bandwidth(top: Fields) -> BandwidthKind:
+    notes = _ours(top)
+    default = BandwidthKind.TRANSITIVE
+    kind = notes.choice(LINK_BANDWIDTH, [kind.value for kind in BandwidthKind], default.value)
+    notes.close()
+    return BandwidthKind(kind)
+
+
+def _ours(top: Fields) -> Fields:
     found = top.mapping("metadata").labels("annotations")
     mine = {name: text for name, text in found.items() if name.startswith(OURS)}
     return Fields(mine, ref=top.ref, path="metadata.annotations", problems=top.problems)
 
 
-def read_max_next_hops(notes: Fields) -> int | None:
+def _read_max_next_hops(notes: Fields) -> int | None:
     """None where nothing is said, or a mistake."""
     text = notes.text(MAX_NEXT_HOPS)
     if not text:

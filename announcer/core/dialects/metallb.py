@@ -5,7 +5,7 @@ Fields of theirs that are not honored are refused by name; see the tables beside
 
 from collections.abc import Callable
 
-from announcer.core.dialects.annotations import our_annotations, read_max_next_hops
+from announcer.core.dialects.annotations import annotated
 from announcer.core.dialects.fields import Fields, range_hint, read_range
 from announcer.core.model import (
     MANAGED_BY,
@@ -38,7 +38,6 @@ def read_pool(top: Fields, ref: ObjectRef, created: str) -> Pool:
             ranges.append(found)
     if not texts:
         spec.refuse("addresses", None, "is required and empty")
-    notes = our_annotations(top)
     pool = Pool(
         ref=ref,
         ranges=tuple(ranges),
@@ -48,11 +47,9 @@ def read_pool(top: Fields, ref: ObjectRef, created: str) -> Pool:
         labels=top.mapping("metadata").labels("labels"),
         created=created,
         admission=_read_admission(spec.mapping("serviceAllocation")) if spec.has("serviceAllocation") else None,
-        max_next_hops=read_max_next_hops(notes),
     )
     spec.close()
-    notes.close()
-    return pool
+    return annotated(pool, top)
 
 
 def _read_admission(item: Fields) -> Admission:

@@ -6,6 +6,7 @@ Each field is read, refused by name (`PEER`), or said to make no difference (`PE
 from collections.abc import Callable
 from ipaddress import IPv4Address
 
+from announcer.core.dialects.annotations import read_link_bandwidth
 from announcer.core.dialects.fields import Fields
 from announcer.core.dialects.sessions import (
     AS_MOST,
@@ -100,6 +101,7 @@ def read_peer(top: Fields, ref: ObjectRef, _created: str) -> Peers:
         families=_read_families(spec, address),
         password=read_password(spec, "password"),
         password_from=_read_secret(spec, ref),
+        link_bandwidth=read_link_bandwidth(top),
     )
     if peer.password and peer.password_from:
         spec.refuse("password", None, "excludes passwordSecret", "keep passwordSecret")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_interface
 
-from announcer.core.dialects.annotations import our_annotations, read_max_next_hops
+from announcer.core.dialects.annotations import annotated
 from announcer.core.dialects.fields import Fields, range_hint, read_network, read_range
 from announcer.core.model import (
     VIRTUAL_IFNAME,
@@ -53,7 +53,7 @@ def read_group_v1(top: Fields, ref: ObjectRef, created: str) -> Pool:
     local.close()
     spec.close(GROUP_V1)
     pool = Pool(ref=ref, ranges=ranges, announce=Announce.AUTO, auto_assign=ref.name == DEFAULT_GROUP, created=created)
-    return _annotated(pool, top)
+    return annotated(pool, top)
 
 
 def read_group_v2(top: Fields, ref: ObjectRef, created: str) -> Pool:
@@ -82,14 +82,7 @@ def read_group_v2(top: Fields, ref: ObjectRef, created: str) -> Pool:
         takes_from_every_range=takes_all,
         balances_ranges=balances,
     )
-    return _annotated(pool, top)
-
-
-def _annotated(pool: Pool, top: Fields) -> Pool:
-    notes = our_annotations(top)
-    pool = replace(pool, max_next_hops=read_max_next_hops(notes))
-    notes.close()
-    return pool
+    return annotated(pool, top)
 
 
 def _read_admission(spec: Fields) -> Admission | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
+from announcer.core.dialects.annotations import read_link_bandwidth
 from announcer.core.dialects.fields import Fields
 from announcer.core.dialects.metallb_bgp import NO_BFD, NO_GRACEFUL_RESTART, NO_VRF
 from announcer.core.dialects.sessions import (
@@ -91,7 +92,8 @@ def read_configuration(top: Fields, ref: ObjectRef, _created: str) -> Peers:
     groups = _read_groups(spec, globals_)
     peers = [_read_neighbor(item, globals_, groups) for item in spec.mappings("neighbors")]
     spec.close(SPEC, SPEC_IDLE)
-    return Peers(ref=ref, peers=tuple(peer for peer in peers if peer))
+    kind = read_link_bandwidth(top)
+    return Peers(ref=ref, peers=tuple(replace(peer, link_bandwidth=kind) for peer in peers if peer))
 
 
 def _read_global(item: Fields, ref: ObjectRef, *, takes_routes: bool) -> _Globals:

@@ -5,6 +5,7 @@ from ipaddress import IPv4Address
 
 from announcer.core.model.basics import IfName, IPAddress
 from announcer.core.model.observed import KernelRoute, Route
+from announcer.core.model.routing import BandwidthKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +156,7 @@ class DesiredPeer:
     families: frozenset[int] = frozenset({4, 6})
     password: str = field(default="", repr=False)
     other_next_hop: IPAddress | None = None
+    link_bandwidth: BandwidthKind = BandwidthKind.TRANSITIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,7 +57,8 @@ class Pool:
     """A ServiceGroup or an IPAddressPool.
 
     `is_accepted` (its own status says so) and `created` decide between pools that quarrel: who was there first stays.
-    `max_next_hops` is how many nodes advertise a route of its addresses to one peer, None for all.
+    `max_next_hops` is how many nodes advertise a route of its addresses to one peer, None for all. Where `is_weighted`,
+    host routes say how many endpoints their node has.
     """
 
     ref: ObjectRef
@@ -72,6 +73,7 @@ class Pool:
     takes_from_every_range: bool = False
     balances_ranges: bool = False
     max_next_hops: int | None = None
+    is_weighted: bool = False
 
     @property
     def name(self) -> str:

@@ -99,6 +99,17 @@ class ObservedKernel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkBandwidth:
+    """The extended community by which routers weigh paths (draft-ietf-idr-link-bandwidth): type 0x00 where it is
+    transitive, else 0x40, and subtype 0x04. `asn` has two octets.
+    """
+
+    asn: int
+    bytes_per_second: int
+    is_transitive: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """A BGP route as we advertise it: NLRI and attributes (RFC 4271 §4.3); the next hop is the session's own address.
 
@@ -110,6 +121,7 @@ class Route:
     next_hop: IPAddress | None = None
     local_pref: int | None = None
     communities: frozenset[str] = frozenset()
+    link_bandwidth: LinkBandwidth | None = None
 
     @property
     def is_draining(self) -> bool:

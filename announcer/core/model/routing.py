@@ -85,6 +85,14 @@ class Secret:
     error: str = ""
 
 
+class BandwidthKind(Enum):
+    """How a peer is told weights: by which link bandwidth community, if at all."""
+
+    TRANSITIVE = "transitive"
+    NON_TRANSITIVE = "non-transitive"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """A BGPPeer, or a neighbor of a BGPConfiguration: one session from every node that `node_selectors` select (none
@@ -109,6 +117,7 @@ class Peer:
     password: str = field(default="", repr=False)
     password_from: SecretKey | None = None
     takes_routes: bool = True
+    link_bandwidth: BandwidthKind = BandwidthKind.TRANSITIVE
 
     @property
     def name(self) -> str:

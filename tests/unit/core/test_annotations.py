@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.builders import group, group_v2, pool, snapshot
+from announcer.core.model import BandwidthKind
+from tests.builders import group, group_v2, peer, pool, raw, snapshot
 
 BOUND = "announcer.io/max-next-hops"
 
@@ -36,3 +37,33 @@ def test_pool_with_an_annotation_of_ours_that_nobody_knows_is_refused(one: dict[
     found = snapshot(annotated(one, **{"announcer.io/max-next-hop": "2"}))
     (problem,) = found.problems
     assert (found.pools, problem.remedy) == ((), f"did you mean {BOUND}?")
+
+
+@pytest.mark.parametrize("one", POOLS, ids=str)
+def test_pool_says_whether_its_paths_are_weighted(one: dict[str, Any]) -> None:
+    assert snapshot(annotated(one, **{"announcer.io/weight-by": "endpoints"})).pools[0].is_weighted
+    assert not snapshot(one).pools[0].is_weighted
+    (problem,) = snapshot(annotated(one, **{"announcer.io/weight-by": "endpoint"})).problems
+    assert problem.remedy == "did you mean endpoints?"
+
+
+CONFIGURATION = raw(
+    "bgp.purelb.io/v1",
+    "BGPConfiguration",
+    "default",
+    spec={
+        "global": {"asn": 64512},
+        "neighbors": [{"config": {"neighborAddress": "10.0.0.1", "peerAsn": 64513}}],
+        "netlinkImport": {"enabled": True, "interfaceList": ["kube-lb0"]},
+    },
+)
+
+
+@pytest.mark.parametrize("one", [peer(), CONFIGURATION], ids=str)
+def test_peer_says_by_which_community_it_is_told_weights(one: dict[str, Any]) -> None:
+    assert snapshot(one).peers[0].link_bandwidth is BandwidthKind.TRANSITIVE
+    for kind in BandwidthKind:
+        (found,) = snapshot(annotated(one, **{"announcer.io/link-bandwidth": kind.value})).peers
+        assert found.link_bandwidth is kind
+    wrong = snapshot(annotated(one, **{"announcer.io/link-bandwidth": "yes"}))
+    assert (wrong.peers, len(wrong.problems)) == ((), 1)

@@ -1,10 +1,12 @@
 """The codec: routes to command lines, and lines as ExaBGP 5.0.15 wrote them to values."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from announcer.core.model import GRACEFUL_SHUTDOWN, Route
+from announcer.core.model import GRACEFUL_SHUTDOWN, LinkBandwidth, Route
 from announcer.exabgp import lines
 from announcer.exabgp.lines import Speaker, as_sent, parse
 from announcer.exabgp.text import ExabgpError
@@ -61,6 +63,25 @@ def test_withdraw_carries_the_attributes_of_the_advertisement() -> None:
 def test_advertise_puts_no_more_prefixes_on_a_line_than_exabgp_takes_in_at_one_go() -> None:
     changes = lines.advertise(PEER, [route(f"10.1.{i // 256}.{i % 256}/32") for i in range(99)])
     assert [len(change.routes) for change in changes] == [49, 49, 1]
+
+
+@pytest.mark.parametrize(("is_transitive", "start"), [(True, "0004"), (False, "4004")])
+def test_link_bandwidth_is_written_in_bytes_and_read_back(is_transitive: bool, start: str) -> None:
+    bandwidth = LinkBandwidth(asn=64512, bytes_per_second=250_000, is_transitive=is_transitive)
+    (change,) = lines.advertise(PEER, [replace(route(), link_bandwidth=bandwidth)])
+    text = f"0x{start}FC0048742400"
+    assert f"origin igp extended-community [{text}] nlri" in change.line
+    values = f'{{ "value": 844424930131969 }}, {{ "value": 1 }}, {{ "value": {int(text, 16)}, "string": "x" }}'
+    prefixes = '"announce": { "ipv4 unicast": { "10.9.0.2": [ "10.1.0.1/32" ] } }'
+    event = parse(sent(f'"update": {{ "attribute": {{ "extended-community": [ {values} ] }}, {prefixes} }}'))
+    assert isinstance(event, lines.RoutesSent)
+    assert event.routes == (replace(route(), link_bandwidth=bandwidth),)
+
+
+@pytest.mark.parametrize("value", [-1, 2**64, int("0x0004FC007F800000", 16), int("0x0004FC007FC00000", 16)])
+def test_update_with_an_impossible_bandwidth_is_passed_over(value: int) -> None:
+    text = f'"update": {{ "attribute": {{ "extended-community": [ {{ "value": {value} }} ] }}, "announce": {{}} }}'
+    assert parse(sent(text)) is None
 
 
 def test_advertise_names_a_next_hop_of_its_own() -> None:
