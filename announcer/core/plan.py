@@ -3,7 +3,7 @@
 | step | what |
 |---|---|
 | 1 | the virtual link, devconf (before any address, or every node would answer ARP for it) |
-| 2 | addresses on the virtual link, routes |
+| 2 | addresses on the virtual link, routes; the ends of aggregates that are on the wire, wanted or not |
 | 3 | peers, routes advertised |
 | 4 | routes that nobody wants: re-advertised with GRACEFUL_SHUTDOWN (RFC 8326), after `drain` seconds withdrawn |
 | 5 | addresses that nobody wants and no route draws in: left to the kernel, which removes them after `linger` seconds |
@@ -11,13 +11,16 @@
 
 Addresses on real links are not planned here: the ownership step alone puts and removes them. Unknown observed state
 gives no Action that needs it; nothing without our mark is ever named.
+
+A new session gets all that ExaBGP was told before the last one ended, also what nobody wants any more: aggregates get
+their end again, host routes whose address is gone are withdrawn without a drain.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
-from announcer.core.desired import Desired
+from announcer.core.desired import Desired, unreachable
 from announcer.core.model import (
     GRACEFUL_SHUTDOWN,
     Action,
@@ -58,16 +61,17 @@ class Plan:
 
 
 def plan(desired: Desired, kernel: ObservedKernel, bgp: ObservedBgp | Unknown, now: float, pace: Pace) -> Plan:
-    up, ready, attract = _link(desired, kernel), _addresses(desired, kernel), _peers(desired)
+    peers = () if isinstance(bgp, Unknown) else bgp.peers
+    drawn = {prefix for peer in peers for prefix in peer.routes.keys() | peer.pending}
+    up, ready, attract = _link(desired, kernel), _addresses(desired, kernel, drawn), _peers(desired)
     drains: list[Action] = []
     waits: list[float] = []
-    drawn: set[IPNetwork] = set()
-    for peer in () if isinstance(bgp, Unknown) else bgp.peers:
+    here = {a.address for a in kernel.addresses}
+    for peer in peers:
         attract += _advertise(desired, peer)
-        stops, wait = _drain(desired, peer, now, pace)
+        stops, wait = _drain(desired, peer, here, now, pace)
         drains += stops
         waits += wait
-        drawn |= peer.routes.keys()
     is_sure = not isinstance(bgp, Unknown) or not desired.peers
     down = _retire(desired, kernel, drawn, pace) if is_sure else []
     again = min(waits) if waits else None
@@ -82,7 +86,7 @@ def _link(desired: Desired, kernel: ObservedKernel) -> list[Action]:
     return [*desired.devconf] if is_there else [AddVirtualLink(ifname=desired.virtual_link), *desired.devconf]
 
 
-def _addresses(desired: Desired, kernel: ObservedKernel) -> list[Action]:
+def _addresses(desired: Desired, kernel: ObservedKernel, drawn: set[IPNetwork]) -> list[Action]:
     """Missing addresses, and those that the kernel would remove by itself; missing routes of ours."""
     there = {
         a.address
@@ -90,7 +94,8 @@ def _addresses(desired: Desired, kernel: ObservedKernel) -> list[Action]:
         if a.ifname == desired.virtual_link and a.is_ours and a.valid_seconds is None
     }
     missing = _sorted(desired.addresses - there)
-    routes = desired.routes - {r for r in kernel.routes if r.is_ours}
+    ends = {unreachable(prefix) for prefix in drawn if not _is_host(prefix)}
+    routes = (desired.routes | ends) - {r for r in kernel.routes if r.is_ours}
     put: list[Action] = [PutAddresses(ifname=desired.virtual_link, addresses=missing)] if missing else []
     return put + [PutRoute(route=route) for route in sorted(routes, key=_route_order)]
 
@@ -113,7 +118,9 @@ def _advertise(desired: Desired, peer: ObservedPeer) -> list[Action]:
     return [AdvertiseRoutes(peer_address=peer.peer_address, routes=tuple(new))] if new else []
 
 
-def _drain(desired: Desired, peer: ObservedPeer, now: float, pace: Pace) -> tuple[list[Action], list[float]]:
+def _drain(
+    desired: Desired, peer: ObservedPeer, here: set[IPAddress], now: float, pace: Pace
+) -> tuple[list[Action], list[float]]:
     """Routes on the wire that are not wanted: first GRACEFUL_SHUTDOWN, later withdrawn. Also how long to wait for that.
 
     Addresses in `keep` hold back every route that covers them; a peer that may be one that can't be understood, all.
@@ -125,8 +132,10 @@ def _drain(desired: Desired, peer: ObservedPeer, now: float, pace: Pace) -> tupl
     unwanted = [a for a in unwanted if not any(k in a.route.prefix for k in desired.keep)]
     if not peer.is_established or not unwanted:
         return [], []
+    lost = [a.route for a in unwanted if not _ends_here(a.route.prefix, here)]
+    unwanted = [a for a in unwanted if _ends_here(a.route.prefix, here)]
     fresh = tuple(_draining(a.route) for a in unwanted if not a.route.is_draining)
-    old = tuple(a.route for a in unwanted if a.route.is_draining and now - a.since >= pace.drain)
+    old = (*lost, *(a.route for a in unwanted if a.route.is_draining and now - a.since >= pace.drain))
     waits = [pace.drain - (now - a.since) for a in unwanted if a.route.is_draining and now - a.since < pace.drain]
     actions: list[Action] = []
     if fresh:
@@ -134,6 +143,14 @@ def _drain(desired: Desired, peer: ObservedPeer, now: float, pace: Pace) -> tupl
     if old:
         actions.append(WithdrawRoutes(peer_address=peer.peer_address, routes=old))
     return actions, waits + ([pace.drain] if fresh else [])
+
+
+def _is_host(prefix: IPNetwork) -> bool:
+    return prefix.prefixlen == prefix.max_prefixlen
+
+
+def _ends_here(prefix: IPNetwork, here: set[IPAddress]) -> bool:
+    return not _is_host(prefix) or prefix.network_address in here
 
 
 def _draining(route: Route) -> Route:
@@ -144,7 +161,7 @@ def _retire(desired: Desired, kernel: ObservedKernel, drawn: set[IPNetwork], pac
     """Give permanent addresses of ours that nobody wants a last lifetime, unless a host route still draws traffic to
     them (the aggregate of a Service that stays doesn't count). Addresses on real links are never permanent.
     """
-    hosts = {p for p in drawn if p.prefixlen == p.max_prefixlen}
+    hosts = {p for p in drawn if _is_host(p)}
     unused = [r for r in kernel.routes if r.is_ours and r not in desired.routes]
     ours = {a.address for a in kernel.addresses if a.is_ours}
     held = {

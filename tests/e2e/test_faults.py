@@ -1,6 +1,7 @@
 """What breaks in the running lab, and that nobody outside notices: design §7, row by row."""
 
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,10 @@ from typing import Any
 import pytest
 
 from lab import processes
-from lab.checks import VIP_1, VIP_2, VIP_3, VIP_3_V6
-from lab.command import run
+from lab.checks import VIP_1, VIP_2, VIP_3, VIP_3_V6, next_hops
+from lab.command import inside, run
 from lab.live import apply
-from lab.topology import NODES, Lab
+from lab.topology import NODES, SUBNET_3, Lab
 from tests.e2e import many
 from tests.e2e.laboratory import (
     addresses,
@@ -130,6 +131,23 @@ def test_router_that_restarts_gets_everything_again(lab: Lab) -> None:
     until(lambda: hops(lab) == (3, 3), seconds=40, what="three next hops again")
 
 
+@pytest.mark.parametrize("address", ["10.113.113.199", "fd00:113::dead"])
+def test_address_that_nobody_has_is_refused_and_does_not_loop(lab: Lab, address: str) -> None:
+    """Nodes forward, as those of Kubernetes do; without the aggregate's end they would send it back to the router."""
+    for node in NODES:
+        for key in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
+            run(inside(lab.namespace(node.short), ["sysctl", "-w", f"{key}=1"]))
+    told = ping(lab, "tor", address)
+    assert "nreachable" in told, told
+    assert "exceeded" not in told, told
+
+
+def ping(lab: Lab, host: str, address: str) -> str:
+    """What three echo requests are answered with, ICMP errors among it."""
+    argv = inside(lab.namespace(host), ["ping", "-n", "-c", "3", "-i", "0.3", "-W", "2", address])
+    return subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False).stdout
+
+
 def test_next_hops_are_bounded_and_unbounded_again_without_loss(lab: Lab) -> None:
     file = lab.manifests / "servicegroups.yaml"
     text = file.read_text("utf-8")
@@ -163,6 +181,26 @@ def test_session_that_a_router_ends_says_why_and_comes_back_with_its_routes(lab:
     kill(lab, "agent-ann-n1")
     until(lambda: metric(lab, "n1", ENDED) == 0, what="another agent, which has seen none end")
     until(lambda: session(lab, "ann-n1") == back, what="the same of a session that is the same")
+
+
+def test_route_whose_services_went_while_the_session_was_down_is_not_left_behind(lab: Lab) -> None:
+    """ExaBGP sends to a new session what it was told before the old one ended."""
+    router = f"neighbor {NODES[0].address} shutdown"
+    files = [lab.manifests / name for name in ("test-nginx-3.yaml", "test-nginx-3-dual.yaml")]
+    texts = [file.read_text("utf-8") for file in files]
+    configure(lab, "router bgp 64513", router)
+    until(lambda: session(lab, "ann-n1")["state"] == "Down", what="the end of the session")
+    for file in files:
+        file.unlink()
+    until(lambda: str(SUBNET_3) not in routes(lab, "n1"), what="nothing left of the aggregate on the node")
+    configure(lab, "router bgp 64513", f"no {router}")
+    until(lambda: session(lab, "ann-n1")["state"] == "Established", what="the session again")
+    until(lambda: session(lab, "ann-n1")["routes"] == {"proven": 0, "pending": 0, "refused": 0}, what="no route")
+    until(lambda: not next_hops(lab, SUBNET_3), what="no next hop in the router's kernel")
+    until(lambda: str(SUBNET_3) not in routes(lab, "n1"), what="nothing left of the aggregate on the node")
+    for file, text in zip(files, texts, strict=True):
+        put(lab, file.name, text)
+    until(lambda: hops(lab) == (3, 3), what="three next hops again")
 
 
 def session(lab: Lab, node: str) -> Any:

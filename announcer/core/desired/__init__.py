@@ -18,6 +18,7 @@ from announcer.core.allocate import CLASSES
 from announcer.core.desired.home import Home
 from announcer.core.desired.routes import UNREACHABLE_METRIC as UNREACHABLE_METRIC
 from announcer.core.desired.routes import Routes
+from announcer.core.desired.routes import unreachable as unreachable
 from announcer.core.desired.sessions import Sessions
 from announcer.core.desired.sessions import secrets_of as secrets_of
 from announcer.core.desired.values import Candidacy as Candidacy

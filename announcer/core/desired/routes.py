@@ -30,6 +30,11 @@ UNREACHABLE_METRIC = 2**30
 """Of the route that ends what an aggregate draws in for nobody: any real route must win over it."""
 
 
+def unreachable(aggregate: IPNetwork) -> KernelRoute:
+    """Where what is sent to addresses that nobody has comes to its end."""
+    return KernelRoute(destination=aggregate, kind=RouteKind.UNREACHABLE, metric=UNREACHABLE_METRIC, protocol=PROTOCOL)
+
+
 class Routes:
     """`bgp` per peer address and prefix, `kernel` what goes into the node's main table, `notes` what can't go out."""
 
@@ -77,11 +82,7 @@ class Routes:
             return False
         is_host = prefix.prefixlen == prefix.max_prefixlen
         if not is_host:
-            self.kernel.add(
-                KernelRoute(
-                    destination=prefix, kind=RouteKind.UNREACHABLE, metric=UNREACHABLE_METRIC, protocol=PROTOCOL
-                )
-            )
+            self.kernel.add(unreachable(prefix))
         for peer in chosen:
             local = self._view.endpoints[home.service.key][self._view.own.name]
             bandwidth = link_bandwidth(peer, local) if is_host and home.pool.is_weighted else None

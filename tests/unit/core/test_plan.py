@@ -3,7 +3,7 @@
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from announcer.core.desired import Desired
+from announcer.core.desired import Desired, unreachable
 from announcer.core.model import (
     GRACEFUL_SHUTDOWN,
     UNKNOWN,
@@ -32,7 +32,8 @@ TOR = ip("10.111.111.254")
 NET, HOST = net("10.113.113.0/24"), net("10.113.113.100/32")
 VIRTUAL = ip("10.113.113.100")
 KEEP = SetPeers(peers=())
-WANTED = Desired(addresses=frozenset({VIRTUAL}), bgp={TOR: {NET: Route(prefix=NET)}})
+END = unreachable(NET)
+WANTED = Desired(addresses=frozenset({VIRTUAL}), routes=frozenset({END}), bgp={TOR: {NET: Route(prefix=NET)}})
 LB0 = Link(ifname=IfName("kube-lb0"), ifindex=9, lladdr="02:00:00:00:00:99", kind="bridge")
 
 
@@ -41,8 +42,8 @@ PEER = DesiredPeer(
 )
 
 
-def with_link(seen: ObservedKernel) -> ObservedKernel:
-    return replace(seen, links=(*seen.links, LB0))
+def with_link(seen: ObservedKernel, *, has_end: bool = True) -> ObservedKernel:
+    return replace(seen, links=(*seen.links, LB0), routes=(*seen.routes, *([END] if has_end else [])))
 
 
 def tor(
@@ -60,13 +61,12 @@ def make(wanted: Desired, seen: ObservedKernel, bgp: ObservedBgp, now: float = 1
 
 def test_plan_makes_ready_before_it_attracts() -> None:
     devconf = SetDevconf(ifname=IfName("eth0"), arp_ignore=1)
-    unreachable = route("10.113.113.0/24", "eth0", protocol=201)
-    wanted = replace(WANTED, devconf=(devconf,), routes=frozenset({unreachable}))
+    wanted = replace(WANTED, devconf=(devconf,))
     assert make(wanted, kernel(), tor()).actions == (
         AddVirtualLink(ifname=IfName("kube-lb0")),
         devconf,
         PutAddresses(ifname=IfName("kube-lb0"), addresses=(VIRTUAL,)),
-        PutRoute(route=unreachable),
+        PutRoute(route=END),
         KEEP,
         AdvertiseRoutes(peer_address=TOR, routes=(Route(prefix=NET),)),
     )
@@ -90,7 +90,7 @@ def test_plan_sets_a_link_up_that_somebody_set_down() -> None:
 def test_plan_drains_then_withdraws_then_lets_the_address_go() -> None:
     old = Route(prefix=HOST)
     draining = replace(old, communities=frozenset({GRACEFUL_SHUTDOWN}))
-    seen = with_link(kernel(addresses=[held(str(VIRTUAL))]))
+    seen = with_link(kernel(addresses=[held(str(VIRTUAL))]), has_end=False)
     gone = replace(Desired(), bgp={TOR: {}})
     first = make(gone, seen, tor(old))
     assert first == Plan(actions=(KEEP, AdvertiseRoutes(peer_address=TOR, routes=(draining,))), again_in=1.0)
@@ -132,6 +132,22 @@ def test_plan_removes_nothing_while_the_sidecar_is_silent() -> None:
     assert not any(isinstance(a, RemoveRoute) or (isinstance(a, PutAddresses) and a.valid_seconds) for a in silent)
 
 
+def test_plan_ends_what_exabgp_has_brought_back_though_nobody_wants_it() -> None:
+    draining = replace(Route(prefix=NET), communities=frozenset({GRACEFUL_SHUTDOWN}))
+    gone = replace(Desired(), bgp={TOR: {}})
+    drain = AdvertiseRoutes(peer_address=TOR, routes=(draining,))
+    assert make(gone, kernel(), tor(Route(prefix=NET))).actions == (PutRoute(route=END), KEEP, drain)
+    host = Route(prefix=HOST)
+    assert make(gone, kernel(), tor(host)) == Plan(actions=(KEEP, WithdrawRoutes(peer_address=TOR, routes=(host,))))
+
+
+def test_plan_keeps_the_end_of_an_aggregate_that_is_on_its_way() -> None:
+    gone = replace(Desired(), bgp={TOR: {}})
+    seen = with_link(kernel())
+    assert make(gone, seen, tor(pending=frozenset({NET}))).actions == (KEEP,)
+    assert make(gone, seen, tor()).actions == (KEEP, RemoveRoute(route=END))
+
+
 def test_plan_removes_leftover_routes_of_ours_only() -> None:
     ours, theirs = route("10.8.0.0/24", "eth1", protocol=201), route("10.7.0.0/24", "eth1", protocol=4)
     actions = make(Desired(), kernel(routes=[ours, theirs]), ObservedBgp()).actions
@@ -148,7 +164,7 @@ def test_plan_keeps_a_return_route_while_an_address_whose_answers_take_it_is_the
 
 
 def test_plan_never_names_an_address_without_our_mark() -> None:
-    seen = with_link(kernel(addresses=[held("10.113.113.9", protocol=0)]))
+    seen = with_link(kernel(addresses=[held("10.113.113.9", protocol=0)]), has_end=False)
     assert make(Desired(), seen, ObservedBgp()).actions == (KEEP,)
 
 
