@@ -17,6 +17,7 @@ from announcer.core.dialects.sessions import (
     read_password,
     read_peer_address,
     read_router_id,
+    read_secret_name,
     read_timers,
     refuse_other_family,
 )
@@ -142,7 +143,7 @@ def _read_secret(spec: Fields, ref: ObjectRef) -> SecretKey | None:
         spec.get("passwordSecret")
         return None
     item = spec.mapping("passwordSecret")
-    name, namespace = item.required("name"), item.text("namespace", ref.namespace)
+    name, namespace = read_secret_name(item), item.text("namespace", ref.namespace)
     if namespace != ref.namespace:
         item.refuse("namespace", namespace, "is not the namespace of this object, the only one it may read Secrets of")
     item.close()

@@ -19,6 +19,7 @@ from announcer.core.dialects.sessions import (
     read_password,
     read_peer_address,
     read_router_id,
+    read_secret_name,
     read_timers,
     refuse_other_family,
 )
@@ -243,7 +244,7 @@ def _read_secret(config: Fields, namespace: str) -> SecretKey | None:
     item = config.mapping("authPasswordSecretRef")
     found = SecretKey(
         namespace=namespace,
-        name=item.required("name"),
+        name=read_secret_name(item),
         key=item.required("key"),
         is_optional=item.flag("optional"),
     )

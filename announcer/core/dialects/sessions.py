@@ -30,6 +30,7 @@ RECONNECT = "ExaBGP connects again at once, and after failures with pauses that 
 UNNUMBERED = "ExaBGP connects to an address, and can't find out who is on a link"
 KEEPALIVE = "ExaBGP sends a keepalive every third of the hold time"
 _COMMUNITY = re.compile(r"(\d{1,5}):(\d{1,5})|large:(\d{1,10}):(\d{1,10}):(\d{1,10})")  # RFC 1997, RFC 8092
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _PART = re.compile(r"(\d+(?:\.\d*)?)(h|ms|m|s|us|ns)")
 _UNITS = {
@@ -106,6 +107,14 @@ def read_password(spec: Fields, name: str) -> str:
     if problem := wrong_password(text):
         spec.refuse(name, None, problem)
     return text
+
+
+def read_secret_name(spec: Fields) -> str:
+    """It becomes part of a URL, so that only what can be the name of a Secret may stand there (RFC 1123)."""
+    name = spec.required("name")
+    if name and not _NAME.fullmatch(name):
+        spec.refuse("name", name, "can't be the name of a Secret: lower case letters, digits, `-` and `.`")
+    return name
 
 
 def wrong_password(text: str) -> str:
