@@ -116,7 +116,14 @@ def test_family_that_the_router_has_not_agreed_to_is_told_and_the_other_goes_out
         async with peering(sidecar, PEERS[0], *ROUTES) as it:
             await until(lambda: it.established() == {A}, seconds=SECONDS, what="the session")
             await until(lambda: router.paths("10.50.0.1/32"), seconds=SECONDS, what="the IPv4 route")
-            await until(lambda: f"{A} has not agreed to take ipv6 unicast" in it.errors(), seconds=SECONDS, what="why")
+            await until(lambda: "RouteRefused" in it.reasons(), seconds=SECONDS, what="why")
+            (refused,) = [one for one in it.report()["addresses"] if one["reason"] == "RouteRefused"]
+            assert refused["message"] == f"{A} has not agreed to take IPv6 routes"
+            counts = {"proven": 1, "pending": 0, "refused": 1}
+            await until(
+                lambda: it.report()["sessions"][0]["routes"] == counts, seconds=SECONDS, what="where routes are"
+            )
+            assert not it.errors()
 
     try:
         run(test)
