@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from lab import control_plane, processes
-from lab.checks import VIP_1, VIP_2
+from lab.checks import VIP_1, VIP_2, ask
 from lab.command import LabError, inside, run, wait_until
 from lab.topology import MANIFEST_SETS, NODES, REPOSITORY, Lab
 from tests.e2e.laboratory import addresses, holders, put, row, service
@@ -165,7 +165,9 @@ class Scene:
         return node
 
     def settle(self, *, agents: Sequence[str] = EVERY, only_on: Sequence[str] = EVERY) -> None:
-        """One holder for everything and for a while, with agents that have run for longer than a start lasts."""
+        """One holder for everything and for a while, with agents that have run for longer than a start lasts and have
+        come to know who holds what: one that still asks for a thousand addresses watches nobody.
+        """
         wanted = [(str(VIP_1), "eth0"), (str(VIP_2), "eth1"), (self.v6, "eth0"), (self.policy_local, "eth0")]
         since: list[float] = []
 
@@ -174,13 +176,20 @@ class Scene:
             is_good = all(len(nodes) == 1 and nodes[0] in only_on for nodes in found)
             many = sum(self._on(node.short) for node in NODES)
             ages = [processes.age_seconds(self.lab, f"agent-ann-{node}") for node in agents]
-            if not is_good or many != len(self.many) or min(ages) < 4:
+            is_good = is_good and many == len(self.many) and min(ages) >= 4
+            if not is_good or not all(self._is_ready(node) for node in agents):
                 since.clear()
             elif not since:
                 since.append(time.monotonic())
             return bool(since) and time.monotonic() - since[0] > STEADY_SECONDS
 
         self.until(is_steady, "one holder of each address", 60)
+
+    def _is_ready(self, node: str) -> bool:
+        try:
+            return ask(self.lab, node, processes.AGENT_PORT, "/readyz").strip() == "ready"
+        except LabError:
+            return False
 
     # Faults.
 

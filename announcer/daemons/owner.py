@@ -69,12 +69,11 @@ class Owner:
     def tell(self, event: own.Event) -> None:
         before, now = self.state, self.clock()
         self.state, outcome = own.step(before, event, now, self.timing)
-        time: datetime | None = None
+        moves: list[own.Move] = []
         for one in outcome:
             match one:
                 case own.Move():
-                    time = time or self.wall()  # one for all that a step moves
-                    self._record(one, time)
+                    moves.append(one)
                 case SendEcho():  # before probes that may wait: a node's life depends on it
                     self._questions.appendleft((one, now))
                     self._has_questions.set()
@@ -86,6 +85,8 @@ class Owner:
                     self._has_changes.set()
                 case _:
                     raise AssertionError(one)
+        if moves:
+            self._record(moves)
         if own.next_due(self.state) < own.next_due(before):
             self._arm()
         if isinstance(event, own.May | own.Present):
@@ -182,18 +183,26 @@ class Owner:
             return False
         return True
 
-    def _record(self, move: own.Move, now: datetime) -> None:
-        self.moves.append(TimedMove(move=move, time=now))
-        self.changes[move.cause] += 1
-        shown = fields(
-            address=move.address,
-            link=move.ifname,
-            old=move.old or "nobody",
-            new=move.new or "nobody",
-            reason=move.cause.value,
-            silent_seconds=move.silent_seconds,
-        )
-        log.info("ownership moved", extra=shown)
+    def _record(self, moves: list[own.Move]) -> None:
+        """What a step moves is of one moment; what moved alike is one line: a thousand would make a takeover late."""
+        now = self.wall()
+        alike: dict[tuple[object, ...], list[str]] = {}
+        for move in moves:
+            self.moves.append(TimedMove(move=move, time=now))
+            self.changes[move.cause] += 1
+            what = (move.ifname, move.old or "nobody", move.new or "nobody", move.cause.value, move.silent_seconds)
+            alike.setdefault(what, []).append(str(move.address))
+        for (link, old, new, reason, seconds), addresses in alike.items():
+            shown = fields(
+                addresses=",".join(addresses),
+                count=len(addresses),
+                link=link,
+                old=old,
+                new=new,
+                reason=reason,
+                silent_seconds=seconds,
+            )
+            log.info("ownership moved", extra=shown)
 
 
 def _asked(question: Question, decided: float) -> own.Asked:

@@ -66,6 +66,7 @@ def _hear_holder(work: Work, key: Key, entry: Entry, heard: Heard) -> None:
             work.set(key, entry._replace(heard=work.now, silent=0, asking=-inf, due=due))
             work.succeed_if_planned(key)
         case Phase.WAITING | Phase.PROBING | Phase.WATCHING | Phase.SUCCEEDING:
+            watch.note_taken(work, key, entry, heard.lladdr)
             since = entry.since if entry.phase is Phase.WATCHING and entry.holder == heard.lladdr else work.now
             work.watch(key, entry, heard.lladdr, since)
             work.succeed_if_planned(key)

@@ -111,9 +111,7 @@ def _act(work: Work, key: Key, entry: Entry) -> None:
             if work.entries[key] is entry:
                 _ask_holder(work, key, entry)
         case Phase.SUCCEEDING:
-            seen = work.watches.get((key[0], entry.holder))
-            silent = work.now - seen.heard if seen and entry.cause is Cause.NODE_DEAD else 0.0
-            work.claim(key, entry, entry.cause, silent)
+            _succeed(work, key, entry)
         case Phase.HOLDING:
             work.announces.append(key)
             work.set(key, _announced(work, key, entry))
@@ -125,6 +123,16 @@ def _act(work: Work, key: Key, entry: Entry) -> None:
                 work.set(key, work.entries[key]._replace(due=inf))
         case _:
             assert_never(entry.phase)
+
+
+def _succeed(work: Work, key: Key, entry: Entry) -> None:
+    """Its turn has come, unless those before it are at it."""
+    seen = work.watches.get((key[0], entry.holder))
+    is_dead = seen is not None and entry.cause is Cause.NODE_DEAD
+    if is_dead and watch.is_being_taken(work, key, entry):
+        work.set(key, entry._replace(due=work.now + work.timing.interval / 2))
+    else:
+        work.claim(key, entry, entry.cause, work.now - seen.heard if seen and is_dead else 0.0)
 
 
 def _probe(work: Work, key: Key, entry: Entry) -> None:

@@ -42,6 +42,8 @@ class Timing:
     # Not settings: parts of the protocol that nobody has a reason to turn.
     bulk: float = 0.0003
     """What one address adds to the wait of the second behind a dead node: the first may have a thousand to announce."""
+    succession: float = 1.0
+    """For how long those behind wait at most while one before them takes over one address after the other."""
     doubt_most: float = 3.0
     gap: float = 3.0
     """A node that was not heard for longer has been away, and may come back with what others have taken since."""

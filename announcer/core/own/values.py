@@ -109,6 +109,7 @@ class Watch(NamedTuple):
     """A node that is asked every interval. `echoed` once it has answered ICMP, `heard` when it last lived.
 
     `asking` is when this interval's question was decided, `probed` what it asks for by ARP; `asked` once it has left.
+    `taken` is when each MAC last showed something that the dead node had held.
     """
 
     heard: float
@@ -121,6 +122,7 @@ class Watch(NamedTuple):
     silent: int = 0
     doubted: float | None = None
     is_dead: bool = False
+    taken: Mapping[str, float] = MappingProxyType({})
 
 
 class Ownership(NamedTuple):

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from math import inf
 
 from announcer.core.model import Echo, Heard, HeardEcho, IfName, IPAddress
-from announcer.core.own.values import Asked, Target, Watch
+from announcer.core.own.values import Asked, Entry, Key, Phase, Target, Watch
 from announcer.core.own.work import Work
 
 SEQUENCES = 2**16
@@ -91,9 +91,26 @@ def hear_arp(work: Work, heard: Heard) -> Target | None:
     return target
 
 
+def note_taken(work: Work, key: Key, entry: Entry, lladdr: str) -> None:
+    """Somebody shows an address; if a dead node had held it, that one is at taking over."""
+    target = (key[0], entry.holder)
+    watch = work.watches.get(target)
+    if entry.phase is Phase.SUCCEEDING and watch is not None and lladdr != entry.holder:
+        work.watches[target] = watch._replace(taken={**watch.taken, lladdr: work.now})
+
+
+def is_being_taken(work: Work, key: Key, entry: Entry) -> bool:
+    """Whether a node before this one is still at it: with a thousand addresses, that takes a busy one its time."""
+    watch = work.watches.get((key[0], entry.holder))
+    if watch is None or work.now - entry.since > work.timing.succession:
+        return False
+    fresh = {work.node_of(lladdr) for lladdr, at in watch.taken.items() if work.now - at < 1.5 * work.timing.interval}
+    return not fresh.isdisjoint(work.those_before(key, entry))
+
+
 def revive(work: Work, target: Target) -> None:
     watch = work.watches[target]
-    work.watches[target] = watch._replace(silent=0, doubted=None, is_dead=False)
+    work.watches[target] = watch._replace(silent=0, doubted=None, is_dead=False, taken={})
 
 
 def _lives(watch: Watch) -> bool:

@@ -66,10 +66,13 @@ class Work:
 
     def position(self, key: Key, entry: Entry) -> int:
         """This node's place behind the holder, those that are known to be dead left out."""
-        order = successors(entry.order, self.node_of(entry.holder), key[1], self.timing)
         dead = {self.node_of(lladdr) for (ifname, lladdr), w in self.watches.items() if w.is_dead and ifname == key[0]}
-        before = order[: order.index(self.node)] if self.node and self.node in order else order
-        return sum(node not in dead for node in before)
+        return sum(node not in dead for node in self.those_before(key, entry))
+
+    def those_before(self, key: Key, entry: Entry) -> tuple[NodeName, ...]:
+        """The candidates behind the holder that come before this node."""
+        order = successors(entry.order, self.node_of(entry.holder), key[1], self.timing)
+        return order[: order.index(self.node)] if self.node and self.node in order else order
 
     def is_watcher(self, entry: Entry) -> bool:
         return is_watcher(entry.position, entry.order, self.timing)

@@ -349,6 +349,25 @@ def test_second_gives_the_first_time_for_all_that_a_dead_node_held() -> None:
     assert node.state.entries[KEY].due - node.state.entries[KEY].since == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize(("taker", "waits"), [(THIRD, True), (OTHER, False), (FOREIGN, False)])
+def test_second_waits_while_the_first_is_still_at_taking_over_but_not_for_ever(taker: str, *, waits: bool) -> None:
+    node = Node()
+    keys = [(ETH0, VIP + i) for i in range(40)]
+    node.tell(May(node=N1, candidacies=dict.fromkeys(keys, (N2, N3, N1)), neighbors=NEIGHBORS))
+    node.tell(Frames(frames=tuple(Heard(ifname=ETH0, address=a, lladdr=OTHER) for _, a in keys)))
+    node.run(1.02)
+    node.alive = {THIRD}
+    while node.state.entries[KEY].phase is not Phase.SUCCEEDING:
+        node.run(0.01)
+    began = node.now
+    for ifname, address in keys[:0:-1]:  # one after the other, and KEY never
+        node.tell(Frames(frames=(Heard(ifname=ifname, address=address, lladdr=taker),)))
+        node.run(0.04)
+        if node.phase is Phase.HOLDING:
+            break
+    assert (0.9 < node.now - began < 1.2) if waits else node.now - began < 0.3
+
+
 @pytest.mark.parametrize("change", [{"sequence": -9}, {"address": VIP}, {"lladdr": FOREIGN}])
 def test_echo_that_answers_no_late_question_of_ours_proves_nothing(change: dict[str, Any]) -> None:
     node = Node().watching()
