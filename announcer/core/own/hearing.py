@@ -53,7 +53,7 @@ def _hear_holder(work: Work, key: Key, entry: Entry, heard: Heard) -> None:
     match entry.phase:
         case Phase.HOLDING:
             if not heard.at or heard.at >= entry.since:
-                _settle(work, key, entry, heard.lladdr)
+                _settle(work, key, entry, heard)
         case Phase.LEAVING:
             if heard.lladdr in work.neighbors:  # rule 5: the successor is there
                 work.give_up(key, entry, heard.lladdr, Cause.PLANNED)
@@ -85,12 +85,14 @@ def _is_left_over(work: Work, entry: Entry, lladdr: str) -> bool:
     return has_holder and node is not None and node not in entry.order
 
 
-def _settle(work: Work, key: Key, entry: Entry, lladdr: str) -> None:
+def _settle(work: Work, key: Key, entry: Entry, heard: Heard) -> None:
     """Rule 9: two hold; the smaller keeps and announces.
 
     A MAC that is no living node's has to be heard again, while this address is defended and asked for: a single frame
-    of a stranger, or a late one of a dead node, takes nothing away (RFC 5227 §2.4 (b)).
+    of a stranger, or a late one of a dead node, takes nothing away (RFC 5227 §2.4 (b)), and neither do several that
+    came before the defence.
     """
+    lladdr = heard.lladdr
     own = work.links[key[0]].lladdr
     seen = work.watches.get((key[0], lladdr))
     is_strange = lladdr not in work.neighbors or (seen is not None and seen.is_dead)
@@ -100,12 +102,18 @@ def _settle(work: Work, key: Key, entry: Entry, lladdr: str) -> None:
         work.announce(key)
         work.probes[key] = None
         work.set(key, work.entries[key]._replace(until=work.now + work.timing.defend, heard=work.now))
-    elif is_strange and work.now - entry.heard > work.timing.interval * 5 and lladdr in work.neighbors:
-        work.announce(key)  # it was an old frame, and so is this
+    elif is_strange and _is_old(work, entry, heard):
+        work.announce(key)
     else:
         work.give_up(key, entry, lladdr, Cause.CONFLICT)
         if key in work.entries and entry.cause is Cause.PLANNED:
             _back_off(work, key)
+
+
+def _is_old(work: Work, entry: Entry, heard: Heard) -> bool:
+    """It came before the defence; or, of a node that was taken for dead, so long after it that nobody answered that."""
+    is_before = 0 < heard.at <= entry.until - work.timing.defend
+    return is_before or (work.now - entry.heard > work.timing.interval * 5 and heard.lladdr in work.neighbors)
 
 
 def _is_succeeded(work: Work, entry: Entry, lladdr: str) -> bool:

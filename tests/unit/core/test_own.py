@@ -249,6 +249,16 @@ def test_frame_of_a_stranger_is_met_by_a_defence_and_not_by_giving_up() -> None:
     assert node.hear(strange) == (REMOVE,)
 
 
+def test_frames_of_a_stranger_that_are_read_together_are_one() -> None:
+    strange = next(m for m in MACS if own.rank(m, VIP) < own.rank(OWN, VIP))
+    node = Node().holding()
+    frames = [Heard(ifname=ETH0, address=VIP, lladdr=strange, at=node.now - late) for late in (0.05, 0.0)]
+    assert set(node.tell(Frames(frames=tuple(frames)))) == {ANNOUNCE, REQUEST, PROBE}
+    node.run(0.1)
+    answer = Heard(ifname=ETH0, address=VIP, lladdr=strange, at=node.now)
+    assert node.tell(Frames(frames=(answer,))) == (REMOVE,)
+
+
 def test_planned_claim_that_lost_is_not_repeated_at_once() -> None:
     node = Node(lladdr=next(m for m in MACS if own.rank(m, VIP) > own.rank(OTHER, VIP)))
     node.may((N1,))
