@@ -58,6 +58,7 @@ COMMAND = re.compile(
         "show neighbor (?:json|configuration)|neighbor " + _ADDRESS + " (?:"
         "flush adj-rib out"
         "|announce eor ipv[46] unicast"
+        "|teardown 10"
         "|(?:announce|withdraw) attributes next-hop (?:self|" + _ADDRESS + ") origin igp"
         "(?: local-preference [0-9]{1,10})?"
         r"(?: community \[" + _many(_COMMUNITY) + r"\])?"

@@ -47,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
         "--exabgp-dir", type=Path, default=Path("/run/announcer"), help="shared with the ExaBGP sidecar (%(default)s)"
     )
     agent.add_argument(
+        "--bfd-dir", type=Path, help="shared with the bfdd sidecar (docs/bgp.md); without it, no session has BFD"
+    )
+    agent.add_argument(
         "--ownership",
         action="append",
         default=[],

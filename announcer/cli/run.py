@@ -7,6 +7,7 @@ import socket
 import time
 from contextlib import AsyncExitStack
 
+from announcer.bfd import Bfdd
 from announcer.cli import stores
 from announcer.core.model import NodeName
 from announcer.daemons.agent import Agent
@@ -46,6 +47,7 @@ async def agent(arguments: argparse.Namespace) -> int:
             owner=owner,
             clock=time.monotonic,
             classes=stores.classes(arguments),
+            bfd=Bfdd(arguments.bfd_dir, lambda: daemon.loop.wake()) if arguments.bfd_dir else None,
         )
         server = agent_server(arguments.metrics_address, daemon)
         await run_until_told(lambda: beside(daemon.run, server), daemon.farewell, daemon.release)

@@ -128,14 +128,14 @@ def _columns(head: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
 
 
 def _sessions(reports: Iterable[NodeReport]) -> str:
-    head = ("NODE", "PEER", "SESSION", "SINCE", "PROVEN", "PENDING", "REFUSED", "LAST ERROR")
+    head = ("NODE", "PEER", "SESSION", "SINCE", "BFD", "PROVEN", "PENDING", "REFUSED", "LAST ERROR")
     cells = [(report.node, *_session(one)) for report in reports for one in report.sessions]
     return "\n" + _columns(head, cells) if cells else ""
 
 
 def _session(one: SessionReport) -> tuple[str, ...]:
     counts = (str(count) for count in (one.proven, one.pending, one.refused))
-    return f"{one.peer} {one.peer_address}".strip(), one.state, one.since, *counts, one.last_error
+    return f"{one.peer} {one.peer_address}".strip(), one.state, one.since, one.bfd, *counts, one.last_error
 
 
 def _moves(found: Iterable[Row]) -> str:

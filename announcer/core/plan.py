@@ -4,7 +4,7 @@
 |---|---|
 | 1 | the virtual link, devconf (before any address, or every node would answer ARP for it) |
 | 2 | addresses on the virtual link, routes; the ends of aggregates that are on the wire, wanted or not |
-| 3 | peers, routes advertised |
+| 3 | BFD sessions, peers (but those whose path is known to be broken: `detection`), routes advertised |
 | 4 | routes that nobody wants: re-advertised with GRACEFUL_SHUTDOWN (RFC 8326), after `drain` seconds withdrawn |
 | 5 | addresses that nobody wants and no route draws in: left to the kernel, which removes them after `linger` seconds |
 | 6 | kernel routes that nobody wants; a return route once the last address whose answers take it is gone |
@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 from announcer.core.desired import Desired, unreachable
+from announcer.core.detection import Patience, Verdict, judge
 from announcer.core.model import (
     GRACEFUL_SHUTDOWN,
     Action,
@@ -30,6 +31,7 @@ from announcer.core.model import (
     IPAddress,
     IPNetwork,
     KernelRoute,
+    ObservedBfd,
     ObservedBgp,
     ObservedKernel,
     ObservedPeer,
@@ -38,7 +40,9 @@ from announcer.core.model import (
     RemoveRoute,
     Route,
     RouteKind,
+    SetBfd,
     SetPeers,
+    TearDown,
     Unknown,
     WithdrawRoutes,
 )
@@ -50,6 +54,7 @@ class Pace:
 
     drain: float = 1.0
     linger: int = 30
+    patience: Patience = Patience()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +65,22 @@ class Plan:
     again_in: float | None = None
 
 
-def plan(desired: Desired, kernel: ObservedKernel, bgp: ObservedBgp | Unknown, now: float, pace: Pace) -> Plan:
+def plan(
+    desired: Desired,
+    kernel: ObservedKernel,
+    bgp: ObservedBgp | Unknown,
+    now: float,
+    pace: Pace,
+    bfd: tuple[ObservedBfd, ...] | Unknown | None = None,
+) -> Plan:
+    """`bfd` is None where there is no bfdd."""
     peers = () if isinstance(bgp, Unknown) else bgp.peers
     drawn = {prefix for peer in peers for prefix in peer.routes.keys() | peer.pending}
-    up, ready, attract = _link(desired, kernel), _addresses(desired, kernel, drawn), _peers(desired)
+    up, ready = _link(desired, kernel), _addresses(desired, kernel, drawn)
+    verdict = Verdict() if bfd is None else judge(desired.peers, bfd, bgp, now, pace.patience)
+    attract = ([] if bfd is None else _watch(desired)) + _peers(desired, verdict)
     drains: list[Action] = []
-    waits: list[float] = []
+    waits: list[float] = [] if verdict.again_in is None else [verdict.again_in]
     here = {a.address for a in kernel.addresses}
     for peer in peers:
         attract += _advertise(desired, peer)
@@ -100,9 +115,22 @@ def _addresses(desired: Desired, kernel: ObservedKernel, drawn: set[IPNetwork]) 
     return put + [PutRoute(route=route) for route in sorted(routes, key=_route_order)]
 
 
-def _peers(desired: Desired) -> list[Action]:
+def _watch(desired: Desired) -> list[Action]:
+    """BFD sessions as a whole, like peers."""
+    sessions = tuple(peer.bfd for peer in desired.peers if peer.bfd is not None)
+    return [SetBfd(sessions=sessions, keeps=desired.keep_peers, keeps_others=not desired.are_peers_known)]
+
+
+def _peers(desired: Desired, verdict: Verdict) -> list[Action]:
     """Peers as a whole. While something about peers isn't known, none that runs is taken away."""
-    return [SetPeers(peers=desired.peers, keeps=desired.keep_peers, keeps_others=not desired.are_peers_known)]
+    ends = [TearDown(peer_address=p.peer_address) for p in desired.peers if p.peer_address in verdict.torn_down]
+    change = SetPeers(
+        peers=tuple(p for p in desired.peers if p.peer_address not in verdict.left_out),
+        keeps=desired.keep_peers,
+        keeps_others=not desired.are_peers_known,
+        left_out=verdict.left_out,
+    )
+    return [*ends, change]
 
 
 def _advertise(desired: Desired, peer: ObservedPeer) -> list[Action]:

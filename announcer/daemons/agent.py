@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from announcer.bfd import BfdError
 from announcer.core import own
 from announcer.core.allocate import CLASSES
 from announcer.core.desired import Desired, describe_links, desired, gateways, is_let_go
@@ -29,9 +30,11 @@ from announcer.core.model import (
     PutRoute,
     RemoveAddresses,
     RemoveRoute,
+    SetBfd,
     SetDevconf,
     SetPeers,
     Snapshot,
+    TearDown,
     Unknown,
     WithdrawRoutes,
 )
@@ -49,9 +52,10 @@ from announcer.core.report import (
     remember,
     tally,
     tell_nothing,
+    with_bfd,
     with_holds,
 )
-from announcer.daemons.edges import Kernel, Sidecar, Store, Wire
+from announcer.daemons.edges import Bfd, Kernel, Sidecar, Store, Wire
 from announcer.daemons.loop import Loop, Rhythm
 from announcer.daemons.owner import Owner
 from announcer.exabgp import ExabgpError
@@ -76,6 +80,7 @@ class Agent:
     clock: Callable[[], float]
     pace: Pace = Pace()
     classes: Set[str] = CLASSES
+    bfd: Bfd | None = None
     rhythm: Rhythm = Rhythm()
     loop: Loop = field(init=False)
     tally: Tally | None = None
@@ -103,6 +108,8 @@ class Agent:
             tasks.create_task(self.store.run(self.loop.wake), name="store")
             tasks.create_task(self.kernel.watch(self.loop.wake), name="kernel")
             tasks.create_task(self.sidecar.run(), name="sidecar")
+            if self.bfd is not None:
+                tasks.create_task(self.bfd.run(), name="bfdd")
             tasks.create_task(self.owner.run(), name="owner")
             tasks.create_task(self.loop.run(), name="passes")
 
@@ -125,7 +132,8 @@ class Agent:
             await self._report_doubt(kernel, snapshot)
             return pause
         self._judge(wanted)
-        todo = await asyncio.to_thread(plan, wanted, kernel, self.sidecar.observed(), self.clock(), self.pace)
+        bgp, bfd = self.sidecar.observed(), self.bfd.observed() if self.bfd else None
+        todo = await asyncio.to_thread(plan, wanted, kernel, bgp, self.clock(), self.pace, bfd)
         self._note(await self._apply(todo.actions))
         await self._report(wanted, kernel, snapshot)
         return todo.again_in if not self.failed else min(todo.again_in or 1.0, 1.0)
@@ -137,7 +145,8 @@ class Agent:
             log.info("the store is known", extra=fields(services=len(snapshot.services)))
         self._is_synced = True
         # In a thread: with thousands of Services it takes longer than a fail-over may.
-        return await asyncio.to_thread(desired, snapshot, self.node, kernel, classes=self.classes)
+        has_bfd = self.bfd is not None
+        return await asyncio.to_thread(desired, snapshot, self.node, kernel, classes=self.classes, has_bfd=has_bfd)
 
     async def _doubt(self, wanted: Desired, kernel: ObservedKernel) -> float | None:
         """Seconds until the first look after a start is believed, None once it is; before, all is read again."""
@@ -216,14 +225,16 @@ class Agent:
             try:
                 await self._apply_one(action)
                 outcomes.append(Outcome(action=action))
-            except (KernelError, ExabgpError) as error:
+            except (KernelError, ExabgpError, BfdError) as error:
                 outcomes.append(Outcome(action=action, error=str(error)))
         return outcomes
 
     async def _apply_one(self, action: Action) -> None:
         match action:
-            case SetPeers() | AdvertiseRoutes() | WithdrawRoutes():
+            case SetPeers() | TearDown() | AdvertiseRoutes() | WithdrawRoutes():
                 await self.sidecar.apply(action)
+            case SetBfd() if self.bfd is not None:
+                await self.bfd.apply(action)
             case AddVirtualLink() | SetDevconf() | PutAddresses() | RemoveAddresses() | PutRoute() | RemoveRoute():
                 await self.kernel.apply(action)
             case _:
@@ -239,19 +250,22 @@ class Agent:
             elif name not in failed:
                 log.info("action works again", extra=fields(action=name))
         self.failed = failed
-        done = [o.action for o in outcomes if not o.error and not isinstance(o.action, SetPeers)]
+        done = [o.action for o in outcomes if not o.error and not isinstance(o.action, SetPeers | SetBfd)]
         if done:
             log.info("pass", extra=fields(did=" ".join(_brief(action) for action in done)))
 
     async def _report(self, wanted: Desired, kernel: ObservedKernel, snapshot: Snapshot) -> None:
         errors = [f"{name}: {error}" for name, error in self.failed.items()] + list(wanted.notes)
         links = describe_links(kernel)
-        observed = self.sidecar.observed()
+        observed, bfd = self.sidecar.observed(), self.bfd.observed() if self.bfd else None
+        if isinstance(bfd, Unknown) and self.bfd is not None and any(peer.bfd for peer in wanted.peers):
+            errors.append(f"BFD is not known, so sessions go by their hold times: {self.bfd.problem}")
         ownership, moves = self.owner.state, self.owner.take_moves()  # of one moment
         then, now = self._history(snapshot), datetime.now(UTC)
+        sessions = await asyncio.to_thread(recall, then.sessions, wanted, observed, now)
         self.past = Past(
             moves=await asyncio.to_thread(remember, then.moves, moves, wanted.placements),
-            sessions=await asyncio.to_thread(recall, then.sessions, wanted, observed, now),
+            sessions=with_bfd(sessions, wanted.peers, bfd),
         )
         self.sessions_ended.update(ended(then.sessions, self.past.sessions))
         status = await asyncio.to_thread(node_status, links, wanted, ownership, observed, errors, self.past)
@@ -291,6 +305,8 @@ def _brief(action: Action) -> str:
             return f"{type(action).__name__}({action.ifname},{len(action.addresses)})"
         case AddVirtualLink() | SetDevconf():
             return f"{type(action).__name__}({action.ifname})"
+        case TearDown():
+            return f"{type(action).__name__}({action.peer_address})"
         case PutRoute() | RemoveRoute():
             return f"{type(action).__name__}({action.route.destination})"
         case _:

@@ -10,8 +10,10 @@ from announcer.core.model import (
     KernelAction,
     Link,
     ObjectRef,
+    ObservedBfd,
     ObservedBgp,
     ObservedKernel,
+    SetBfd,
     Snapshot,
     Unknown,
     WireAction,
@@ -39,6 +41,14 @@ class Wire(Protocol):
 class Sidecar(Protocol):
     def observed(self) -> ObservedBgp | Unknown: ...
     async def apply(self, action: BgpAction) -> None: ...
+    async def run(self) -> None: ...
+
+
+class Bfd(Protocol):
+    problem: str
+
+    def observed(self) -> tuple[ObservedBfd, ...] | Unknown: ...
+    async def apply(self, action: SetBfd) -> None: ...
     async def run(self) -> None: ...
 
 

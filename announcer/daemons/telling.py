@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Final, get_args
 
 from announcer.core import own
-from announcer.core.model import BgpAction, KernelAction, SessionReport, Unknown
+from announcer.core.model import BfdState, BgpAction, KernelAction, SessionReport, SetBfd, Unknown
 from announcer.core.report import Tally, unready
 from announcer.daemons.agent import Agent
 from announcer.daemons.allocator import Allocator
@@ -25,7 +25,7 @@ from announcer.metrics import (
 )
 from announcer.store import StoreHealth
 
-PLANNED: Final = tuple(sorted(kind.__name__ for kind in (*get_args(KernelAction), *get_args(BgpAction))))
+PLANNED: Final = tuple(sorted(kind.__name__ for kind in (*get_args(KernelAction), *get_args(BgpAction), SetBfd)))
 
 ROUTES: Final = ("proven", "pending", "refused")
 
@@ -71,6 +71,7 @@ def node_state(agent: Agent) -> NodeState:
         sessions={str(s.peer_address): int(s.is_established) for s in told},
         session_routes={(str(s.peer_address), name): getattr(s, name) for s in told for name in ROUTES},
         sessions_ended={str(s.peer_address): agent.sessions_ended[s.peer_address] for s in told},
+        bfd=_bfd(agent),
         frames={ifname: asdict(counters) for ifname, counters in agent.wire.counters().items()},
     )
 
@@ -127,3 +128,11 @@ def _process(health: StoreHealth, ran: Ran, why: tuple[str, ...], *, is_held: bo
 def _states(sessions: Sequence[SessionReport]) -> Mapping[str, int]:
     up = sum(session.is_established for session in sessions)
     return {"established": up, "down": len(sessions) - up}
+
+
+def _bfd(agent: Agent) -> Mapping[str, int] | None:
+    observed = agent.bfd.observed() if agent.bfd else None
+    if observed is None or isinstance(observed, Unknown):
+        return None
+    found = [session.state for session in observed]
+    return {state.value: found.count(state) for state in BfdState}

@@ -23,6 +23,7 @@ PREFIXES_PER_LINE: Final = 49
 DEFAULT_LOCAL_PREF: Final = 100  # what ExaBGP gives an iBGP peer where nothing else is said
 TRANSITIVE, NON_TRANSITIVE, LINK_BANDWIDTH = 0x00, 0x40, 0x04  # RFC 4360 §2, draft-ietf-idr-link-bandwidth
 ESTABLISHED: Final = "ESTABLISHED"
+BFD_DOWN: Final = 10  # RFC 9384 §2
 
 ASK_NEIGHBORS: Final = "show neighbor json"
 ASK_CONFIGURATION: Final = "show neighbor configuration"
@@ -173,6 +174,11 @@ def end_of_rib(peer_address: IPAddress, wanted: str) -> str:
     if wanted not in {"ipv4 unicast", "ipv6 unicast"}:
         raise ExabgpError(f"not a family of ours: {wanted!r}")
     return f"neighbor {word(peer_address)} announce eor {wanted}"
+
+
+def tear_down(peer_address: IPAddress) -> str:
+    """Ends an established session: Cease, BFD Down (RFC 9384)."""
+    return f"neighbor {word(peer_address)} teardown {BFD_DOWN}"
 
 
 def as_sent(route: Route, speaker: Speaker) -> Route:

@@ -11,6 +11,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -25,6 +26,7 @@ from announcer.core.model import (
     ObservedBgp,
     Route,
     SetPeers,
+    TearDown,
     Unknown,
     WithdrawRoutes,
 )
@@ -50,14 +52,16 @@ RELOADS_UNTIL_ERROR: Final = 5
 class Timing:
     """Seconds.
 
-    `confirm` is what ExaBGP has, after its answer, to send a change; `flush` the least between two flushes of a peer;
-    `tick` how often deadlines are looked at; `wake` the least between two wakes.
+    `confirm` is what ExaBGP has, after its answer, to send a change, `farewell` what it has for a NOTIFICATION;
+    `flush` the least between two flushes of a peer; `tick` how often deadlines are looked at; `wake` the least between
+    two wakes.
     """
 
     connect: float = 3.0
     answer: float = 30.0
     learn: float = 15.0
     confirm: float = 10.0
+    farewell: float = 1.0
     flush: float = 60.0
     tick: float = 0.25
     wake: float = 0.05
@@ -87,6 +91,8 @@ class ExabgpSession:
         self._bridge_argv = bridge_argv or (str(self._directory / BRIDGE), str(self._directory / SOCKET))
         self._picture = Picture()
         self._queue: deque[Change] = deque()
+        self._ending: set[IPAddress] = set()
+        self._ended = asyncio.Event()
         self._work = asyncio.Event()
         self._is_learned = self._has_news = False
         self._wanted: frozenset[str] | None = None
@@ -106,6 +112,10 @@ class ExabgpSession:
         match action:
             case SetPeers():
                 self._set_peers(action)
+            case TearDown():
+                self._need_established(action.peer_address)
+                self._ending.add(action.peer_address)
+                self._work.set()
             case AdvertiseRoutes():
                 for some in _parts(action.routes):
                     self._advertise(action.peer_address, some)
@@ -139,8 +149,8 @@ class ExabgpSession:
         path = self._directory / CONFIGURATION
         try:
             blocks = blocks_of(_read(path)) if action.keeps or action.keeps_others else {}
-            kept = {str(address) for address in action.keeps}
-            others = {name: text for name, text in blocks.items() if action.keeps_others or name in kept}
+            kept, out = ({str(address) for address in some} for some in (action.keeps, action.left_out))
+            others = {n: text for n, text in blocks.items() if n not in out and (action.keeps_others or n in kept)}
             wanted = frozenset({fingerprint(action.peers, others)} - {""})
             _write(path, configuration(action.peers, self._bridge_argv, others))
         except OSError as error:
@@ -195,6 +205,7 @@ class ExabgpSession:
         was_learned, self._is_learned = self._is_learned, False
         self._picture.clear()
         self._queue.clear()
+        self._ending.clear()
         self._descriptions.clear()
         if was_learned:
             self._changed()
@@ -208,6 +219,7 @@ class ExabgpSession:
         while True:
             if self._has_news:
                 await self._look(link)
+            await self._tear_down(link)
             await self._learn(link)
             await self._configure(link)
             await self._flush_suspects(link)
@@ -242,6 +254,18 @@ class ExabgpSession:
         self._reloads, self._reload_at = self._reloads + 1, self._clock() + min(pause, self._timing.reload_most)
         await link.reload()
         await self._look(link)
+        self._has_news = True  # a peer that is gone has a last turn, and is shown until then
+
+    async def _tear_down(self, link: Link) -> None:
+        """And wait for the end: a change of the configuration would close the connection without a word."""
+        for peer in sorted(self._ending, key=str):
+            await link.ask(lines.tear_down(peer))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timing.farewell):
+                while self._ending:
+                    await self._ended.wait()
+                    self._ended.clear()
+        self._ending.clear()
 
     async def _flush_suspects(self, link: Link) -> None:
         """What ExaBGP believes to be advertised it would not send again by itself: make it, and no traffic is lost."""
@@ -305,6 +329,9 @@ class ExabgpSession:
     def _session_changed(self, event: lines.SessionUp | lines.SessionDown) -> None:
         """What was queued for the former session is void. ExaBGP sends what it has to a new one by itself."""
         self._queue = deque(change for change in self._queue if change.peer_address != event.peer_address)
+        if event.peer_address in self._ending and isinstance(event, lines.SessionDown):
+            self._ending.discard(event.peer_address)
+            self._ended.set()
         if isinstance(event, lines.SessionUp):
             self._has_news = True  # which families the session carries
             self._work.set()

@@ -72,6 +72,7 @@ def node_metrics(state: NodeState) -> Iterator[Metric]:
     )
     yield _one("ownership_held", "Local addresses that this node holds", state.held)
     yield from _exabgp(state)
+    yield from _bfd(state)
     for name, text in FRAMES.items():
         samples = [((link,), float(counters[name])) for link, counters in state.frames.items()]
         yield _labelled(CounterMetricFamily, f"wire_{name}", f"{text}, since the link was opened", ("link",), samples)
@@ -119,6 +120,11 @@ def _exabgp(state: NodeState) -> Iterator[Metric]:
     ends = (((peer,), count) for peer, count in state.sessions_ended.items())
     text = "Established sessions that were seen to end"
     yield _labelled(CounterMetricFamily, "exabgp_sessions_ended", text, ("peer",), ends)
+
+
+def _bfd(state: NodeState) -> Iterator[Metric]:
+    yield _one("bfd_known", "Whether bfdd has said which sessions it has", state.bfd is not None)
+    yield _gauge("bfd_sessions", "BFD sessions by state", state.bfd or {}, "state")
 
 
 def _one(name: str, text: str, value: float) -> Metric:

@@ -54,6 +54,8 @@ class NodeState:
     session_routes: Mapping[tuple[str, str], int] = field(default_factory=dict)
     sessions_ended: Mapping[str, int] = field(default_factory=dict)
     """By peer, those that have one now among them."""
+    bfd: Mapping[str, int] | None = None
+    """BFD sessions by state, None while they are not known."""
     frames: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """By link, the fields of `wire.Counters`."""
 

@@ -20,6 +20,7 @@ from announcer.core.model import (
     ObservedPeer,
     Route,
     SetPeers,
+    TearDown,
     Unknown,
     WithdrawRoutes,
 )
@@ -69,7 +70,10 @@ class FakeSidecar:
         router = self._routers.get(action.peer_address)
         if self.is_silent or router is None or not router.is_established:
             raise ExabgpError(f"no established session with {action.peer_address}")
-        self._change(router, action)
+        if isinstance(action, TearDown):
+            self.set_established(action.peer_address, is_established=False)
+        else:
+            self._change(router, action)
 
     def set_established(self, address: IPAddress, *, is_established: bool = True) -> None:
         router = self._routers.setdefault(address, _Router())
@@ -87,6 +91,10 @@ class FakeSidecar:
         for router in self._routers.values():
             self._show(router)
         self._wake()
+
+    def addresses(self) -> set[IPAddress]:
+        """Its peers."""
+        return set(self._routers)
 
     def wire(self, address: IPAddress) -> dict[IPNetwork, Route]:
         """What that router has from us."""

@@ -90,6 +90,15 @@ class Router:
     def order(self, command: str) -> None:
         self._vtysh(command)
 
+    def log_notifications(self) -> None:
+        """From now on: `show bgp neighbors` forgets the last one when the next session begins."""
+        self.configure(f"log file {self._folder}/frr.log", "router bgp 64513", "bgp log-neighbor-changes")
+
+    def notifications(self) -> str:
+        """Those that it has logged, each with its peer, code and subcode (RFC 4271 §4.5)."""
+        text = (self._folder / "frr.log").read_text(encoding="utf-8")
+        return "\n".join(line for line in text.splitlines() if "NOTIFICATION: received" in line)
+
     def cut(self, *, is_cut: bool = True) -> None:
         """Lose every packet between the two without either seeing its link go down."""
         verb = "add" if is_cut else "del"

@@ -124,6 +124,11 @@ def test_bridge_passes_commands_answers_and_events(bridge: Bridge, client: Clien
     assert [client.read_line() for _ in range(4)] == ["done", EVENT, "[]", "done"]
 
 
+def test_bridge_passes_the_end_of_a_session_for_bfd(bridge: Bridge, client: Client) -> None:
+    client.say(lines.tear_down(ip("10.9.0.1")))
+    assert bridge.read_line() == "neighbor 10.9.0.1 teardown 10"
+
+
 def test_bridge_shows_nothing_of_the_configuration_but_descriptions(bridge: Bridge, client: Client) -> None:
     client.say("show neighbor configuration")
     assert bridge.read_line() == "show neighbor configuration"

@@ -64,12 +64,17 @@ def desired(
     kernel: ObservedKernel,
     *,
     classes: Set[str] = CLASSES,
+    has_bfd: bool = False,
 ) -> Desired | Unknown:
-    """UNKNOWN while the snapshot doesn't know this node: without it, nobody can say what the node is not to have."""
+    """UNKNOWN while the snapshot doesn't know this node: without it, nobody can say what the node is not to have.
+
+    `has_bfd`: there is a bfdd to run sessions with.
+    """
     own = next((n for n in snapshot.nodes if n.name == node), None)
     if own is None:
         return UNKNOWN
-    return _Decision(View(snapshot, own, kernel), classes).decide()
+    view = View(snapshot, own, kernel)
+    return _Decision(view, classes, Sessions(view, has_bfd=has_bfd)).decide()
 
 
 def is_let_go(snapshot: Snapshot, node: NodeName) -> bool:
@@ -85,8 +90,8 @@ def is_let_go(snapshot: Snapshot, node: NodeName) -> bool:
 class _Decision:
     """One computation of `desired`: its parts as they come together."""
 
-    def __init__(self, view: View, classes: Set[str]) -> None:
-        self.view, self.classes, self.sessions = view, classes, Sessions(view)
+    def __init__(self, view: View, classes: Set[str], sessions: Sessions) -> None:
+        self.view, self.classes, self.sessions = view, classes, sessions
         self.placements: list[Placement] = []
         self.live: dict[IPAddress, list[Mapping[NodeName, tuple[LinkReport, ...]]]] = {}
         self.addresses: set[IPAddress] = set()

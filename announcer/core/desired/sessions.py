@@ -4,6 +4,9 @@
 |---|---|
 | the session's own family | the session's own address |
 | the other family | the node's address of that family on the session's link, else its own address of that family |
+
+BFD goes over several hops (RFC 5883) where the BGP session may, but for an iBGP peer in a subnet of the node's, as with
+FRR on the other end.
 """
 
 from hashlib import sha256
@@ -12,6 +15,7 @@ from ipaddress import IPv4Address, ip_network
 from announcer.core.desired.view import View, selects
 from announcer.core.dialects.secrets import find_password
 from announcer.core.model import (
+    BfdSession,
     DesiredPeer,
     IfName,
     IPAddress,
@@ -32,10 +36,11 @@ from announcer.core.model import (
 class Sessions:
     """`peers` are all that select the node and can be spoken to. Of `unready` ones the password isn't known: what is
     advertised to them is still decided, and a session that runs stays. `notes` say what is wrong with any of them.
+    Without `has_bfd`, nobody could watch the path to a peer.
     """
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+    def __init__(self, view: View, *, has_bfd: bool) -> None:
+        self._view, self._has_bfd = view, has_bfd
         self._secrets = {secret.ref: secret for secret in view.snapshot.secrets}
         self.notes: list[str] = []
         self.unready: set[IPAddress] = set()
@@ -67,6 +72,7 @@ class Sessions:
             password=self._password(peer),
             other_next_hop=self._beside(local, other) if other in peer.families else None,
             link_bandwidth=peer.link_bandwidth,
+            bfd=self._bfd(peer, local),
         )
 
     def _password(self, peer: Peer) -> str:
@@ -79,6 +85,21 @@ class Sessions:
             self._note(peer, f"{Reason.PASSWORD_UNKNOWN}: {problem}")
         return found or ""
 
+    def _bfd(self, peer: Peer, local: IPAddress) -> BfdSession | None:
+        if peer.bfd is None:
+            return None
+        what = f"bfdProfile {peer.bfd_profile}" if peer.bfd_profile else "bfd"
+        is_multihop = peer.multihop_ttl > 0 and not (peer.is_ibgp and self._near(peer.peer_address) is not None)
+        if not self._has_bfd:
+            self._note(peer, f"{what}: this agent has no bfdd (start it with --bfd-dir, docs/bgp.md)")
+        elif peer.bfd.is_echoing and is_multihop:
+            self._note(peer, f"{what}: there is no echoMode over several hops (RFC 5883 §3)")
+        else:
+            return BfdSession(
+                peer_address=peer.peer_address, local_address=local, is_multihop=is_multihop, settings=peer.bfd
+            )
+        return None
+
     def _note(self, peer: Peer, text: str) -> None:
         self.notes.append(f"{peer.ref}{f' {peer.label}' if peer.label else ''}: {text}")
 
@@ -90,10 +111,9 @@ class Sessions:
         """The node's address in the peer's subnet, else that of the link or route by which it is reached, else its
         own: what the session and the next hop use.
         """
-        mine = self._own_addresses(peer.version)
-        near = (a.address for a in mine if peer in ip_network((a.address, a.prefixlen), strict=False))
-        if (found := next(near, None)) is not None:
+        if (found := self._near(peer)) is not None:
             return found
+        mine = self._own_addresses(peer.version)
         routes = [r for r in self._view.kernel.routes if peer in r.destination and r.kind is RouteKind.UNICAST]
         if routes:
             best = min(routes, key=lambda r: (-r.destination.prefixlen, r.metric, str(r.ifname)))
@@ -102,6 +122,12 @@ class Sessions:
             if (found := self._on(best.ifname, peer.version)) is not None:
                 return found
         return self._view.source(peer.version)
+
+    def _near(self, peer: IPAddress) -> IPAddress | None:
+        """The node's address in a subnet that the peer is in too."""
+        mine = self._own_addresses(peer.version)
+        near = (a.address for a in mine if peer in ip_network((a.address, a.prefixlen), strict=False))
+        return next(near, None)
 
     def _beside(self, local: IPAddress, version: int) -> IPAddress | None:
         link = next((a.ifname for a in self._own_addresses(local.version) if a.address == local), None)

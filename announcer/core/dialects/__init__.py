@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from announcer.core.dialects import kubernetes, metallb, metallb_bgp, purelb, purelb_bgp, secrets
-from announcer.core.dialects.beside import settle_advertisements, settle_aliases, settle_peers
+from announcer.core.dialects.beside import settle_advertisements, settle_aliases, settle_bfd, settle_peers
 from announcer.core.dialects.fields import Fields, narrow_hint
 from announcer.core.model import (
     ACCEPTED,
@@ -84,9 +84,10 @@ def assemble(objects: Iterable[Parsed]) -> Snapshot:
     pools, quarrels = _settle_pools(_of(Pool, values))
     nodes = _of(Node, values)
     aliases, namesakes = settle_aliases(_of(CommunityAliases, values))
-    peers, twins = settle_peers((p for one in _of(Peers, values) for p in one.peers), nodes)
+    watched, unwatched = settle_bfd((p for one in _of(Peers, values) for p in one.peers), _of(BfdProfile, values))
+    peers, twins = settle_peers(watched, nodes)
     ads, rivals = settle_advertisements(_of(RouteAdvertisement, values), aliases, pools, peers, nodes)
-    judged = quarrels | namesakes | twins | rivals
+    judged = quarrels | namesakes | unwatched | twins | rivals
     used = {p.ref for p in parsed if p.value is not None}  # a twin that is wrong doesn't refuse the one that counts
     refused = {p.ref for p in parsed if p.value is None and p.problems} - used
     return Snapshot(

@@ -4,6 +4,7 @@
 |---|---|---|
 | two Community objects | both name one alias | the second by name |
 | two peers | both are at one address on one node | the second by name |
+| a peer and a BFDProfile | there is none of that name, or its echo mode can't work on such a session | the peer |
 | two advertisements | of one pool, length, peer and node have two values of localPref | the later |
 | an advertisement and a pool | its aggregate is wider than the pool's addresses (MetalLB) or subnet (PureLB) | it |
 """
@@ -16,6 +17,7 @@ from ipaddress import summarize_address_range
 from announcer.core.dialects.sessions import WELL_KNOWN
 from announcer.core.model import (
     AddressRange,
+    BfdProfile,
     CommunityAliases,
     IPAddress,
     LocalAdvertisement,
@@ -77,6 +79,39 @@ def settle_peers(peers: Iterable[Peer], nodes: Sequence[Node]) -> tuple[tuple[Pe
             )
     found = (peer for peers in kept.values() for peer in peers)
     return tuple(sorted(found, key=lambda p: (p.ref, p.name))), problems
+
+
+def settle_bfd(peers: Iterable[Peer], profiles: Iterable[BfdProfile]) -> tuple[tuple[Peer, ...], set[Problem]]:
+    """Peers with the settings of the profile that they name."""
+    known = {profile.ref.name: profile for profile in profiles}
+    kept: list[Peer] = []
+    problems: set[Problem] = set()
+    for peer in peers:
+        profile = known.get(peer.bfd_profile)
+        problem = _wrong_profile(peer, profile, sorted(known)) if peer.bfd_profile else None
+        if problem is not None:
+            problems.add(problem)
+        else:
+            kept.append(replace(peer, bfd=profile.settings) if profile else peer)
+    return tuple(kept), problems
+
+
+def _wrong_profile(peer: Peer, profile: BfdProfile | None, names: Sequence[str]) -> Problem | None:
+    if profile is None:
+        close = get_close_matches(peer.bfd_profile, names, n=1)
+        message, reason = "is the name of no BFDProfile that is in use", Reason.UNKNOWN_PROFILE
+        remedy = f"did you mean {close[0]}?" if close else "make one, or remove the field"
+    elif profile.settings.is_echoing and peer.peer_address.version == 6:
+        message, reason = "has echoMode, which bfdd can't do over IPv6 with other makers' routers", Reason.INVALID_VALUE
+        remedy = "name a profile without it"
+    elif profile.settings.is_echoing and peer.multihop_ttl and not peer.is_ibgp:
+        message, reason = "has echoMode, which there is none of over several hops (RFC 5883 §3)", Reason.INVALID_VALUE
+        remedy = "name a profile without it"
+    else:
+        return None
+    return Problem(
+        ref=peer.ref, field="spec.bfdProfile", value=peer.bfd_profile, message=message, remedy=remedy, reason=reason
+    )
 
 
 def settle_advertisements(

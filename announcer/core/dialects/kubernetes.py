@@ -186,6 +186,7 @@ def _session(item: Fields) -> SessionReport | None:
         is_established=item.flag("established"),
         since=item.text("since"),
         last_error=item.text("lastError"),
+        bfd=item.text("bfd"),
         **{name: counts.number(name, 0, low=0, high=2**31 - 1) for name in ("proven", "pending", "refused")},
     )
 

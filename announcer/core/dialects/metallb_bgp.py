@@ -23,6 +23,7 @@ from announcer.core.dialects.sessions import (
 )
 from announcer.core.model import (
     BfdProfile,
+    BfdSettings,
     CommunityAliases,
     IPAddress,
     ObjectRef,
@@ -33,11 +34,9 @@ from announcer.core.model import (
     SecretKey,
 )
 
-NO_BFD = "BFD is not built yet"
-NO_GRACEFUL_RESTART = "without BFD, which is not built yet, a node that dies would be a black hole until it is back"
+NO_GRACEFUL_RESTART = "a node that dies would be a black hole until it is back; sessions outlive an agent without it"
 NO_VRF = "addresses are in the node's main routing table, and a VRF has its own"
 PEER = {
-    "bfdProfile": NO_BFD,
     "enableGracefulRestart": NO_GRACEFUL_RESTART,
     "interface": UNNUMBERED,
     "vrf": NO_VRF,
@@ -103,6 +102,7 @@ def read_peer(top: Fields, ref: ObjectRef, _created: str) -> Peers:
         password=read_password(spec, "password"),
         password_from=_read_secret(spec, ref),
         link_bandwidth=read_link_bandwidth(top),
+        bfd_profile=spec.text("bfdProfile"),
     )
     if peer.password and peer.password_from:
         spec.refuse("password", None, "excludes passwordSecret", "keep passwordSecret")
@@ -179,8 +179,7 @@ def read_community(top: Fields, ref: ObjectRef, _created: str) -> CommunityAlias
 
 def read_bfd_profile(top: Fields, ref: ObjectRef, _created: str) -> BfdProfile:
     spec = top.mapping("spec")
-    profile = BfdProfile(
-        ref=ref,
+    settings = BfdSettings(
         receive_milliseconds=spec.number("receiveInterval", 300, low=10, high=60000),
         transmit_milliseconds=spec.number("transmitInterval", 300, low=10, high=60000),
         detect_multiplier=spec.number("detectMultiplier", 3, low=2, high=255),
@@ -190,7 +189,7 @@ def read_bfd_profile(top: Fields, ref: ObjectRef, _created: str) -> BfdProfile:
         minimum_ttl=spec.number("minimumTtl", 254, low=1, high=254),
     )
     spec.close()
-    return profile
+    return BfdProfile(ref=ref, settings=settings)
 
 
 Read = RouteAdvertisement | Peers | CommunityAliases | BfdProfile

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 
 from announcer.core.dialects.annotations import read_link_bandwidth
 from announcer.core.dialects.fields import Fields
-from announcer.core.dialects.metallb_bgp import NO_BFD, NO_GRACEFUL_RESTART, NO_VRF
+from announcer.core.dialects.metallb_bgp import NO_GRACEFUL_RESTART, NO_VRF
 from announcer.core.dialects.sessions import (
     AS_MOST,
     RECONNECT,
@@ -25,6 +25,7 @@ from announcer.core.dialects.sessions import (
 )
 from announcer.core.model import (
     VIRTUAL_IFNAME,
+    BfdSettings,
     IPAddress,
     ObjectRef,
     Peer,
@@ -39,6 +40,7 @@ TAKES_NO_ROUTES = "routes of routers are not taken"
 POLICY = "what is advertised follows from pools and BGPAdvertisements alone"
 SESSION_DEVICE = "the route to the peer decides about the link, and transport.localAddress about the address"
 FAMILIES = {"ipv4-unicast": 4, "ipv6-unicast": 6}
+BFD_PORT = 3784
 SPEC = {
     "dynamicNeighbors": "ExaBGP connects to routers, and they don't connect to it",
     "vrfs": NO_VRF,
@@ -184,15 +186,31 @@ def _read_session(item: Fields, config: Fields, globals_: _Globals, address: IPA
         password=read_password(config, "authPassword"),
         password_from=_read_secret(config, globals_.ref.namespace),
         takes_routes=globals_.takes_routes,
+        bfd=_read_bfd(item.mapping("bfd")),
     )
     if peer.password and peer.password_from:
         config.refuse("authPassword", None, "excludes authPasswordSecretRef", "keep authPasswordSecretRef")
     refuse_other_family(transport, "localAddress", peer.source_address, address)
     _check_config(config)
     _refuse_policy(item)
-    _refuse_enabled(item, "bfd", NO_BFD)
     transport.close(TRANSPORT)
     return peer
+
+
+def _read_bfd(item: Fields) -> BfdSettings | None:
+    """Microseconds, with GoBGP's defaults; None where it isn't enabled."""
+    is_enabled = item.flag("enabled")
+    transmit, receive = (
+        item.number(name, 1_000_000, low=300_000, high=30_000_000) // 1000
+        for name in ("desiredMinimumTxInterval", "requiredMinimumReceive")
+    )
+    multiplier = item.number("detectionMultiplier", 3, low=3, high=255)
+    port = item.number("port", BFD_PORT, low=1024, high=65535)
+    if is_enabled and port != BFD_PORT:
+        item.refuse("port", port, f"is not supported: BFD has {BFD_PORT} (RFC 5881 §4)", "", Reason.UNSUPPORTED_FIELD)
+    item.close()
+    settings = BfdSettings(receive_milliseconds=receive, transmit_milliseconds=transmit, detect_multiplier=multiplier)
+    return settings if is_enabled else None
 
 
 def _check_config(config: Fields) -> None:

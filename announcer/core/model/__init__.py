@@ -7,6 +7,7 @@ BGP, RFC 826 and 5227 for ARP, rtnetlink for the kernel, the API's fields in sna
 
 from announcer.core.model.actions import *
 from announcer.core.model.basics import *
+from announcer.core.model.bfd import *
 from announcer.core.model.homes import *
 from announcer.core.model.objects import *
 from announcer.core.model.observed import *

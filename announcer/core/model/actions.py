@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from announcer.core.model.basics import IfName, IPAddress
+from announcer.core.model.bfd import BfdSession
 from announcer.core.model.observed import KernelRoute, Route
 from announcer.core.model.routing import BandwidthKind
 
@@ -63,10 +64,33 @@ class RemoveRoute:
 class SetPeers:
     """Make these, and no others, the peers of the sidecar. Unchanged peers keep their sessions.
 
-    Peers at the addresses of `keeps`, with `keeps_others` all, that run and are not among these stay as they are.
+    Peers at the addresses of `keeps`, with `keeps_others` all, that run and are not among these stay as they are, but
+    for those `left_out`.
     """
 
     peers: tuple["DesiredPeer", ...]
+    keeps: frozenset[IPAddress] = frozenset()
+    keeps_others: bool = False
+    left_out: frozenset[IPAddress] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TearDown:
+    """End an established session with a NOTIFICATION: Cease, BFD Down (RFC 9384). It goes out before a SetPeers that
+    comes after takes the peer away; without one the session is set up again at once.
+    """
+
+    peer_address: IPAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetBfd:
+    """Make these, and no others, the sessions of bfdd. Unchanged ones stay as they are.
+
+    Those to the addresses of `keeps`, with `keeps_others` all, that are there and are not among these stay.
+    """
+
+    sessions: tuple[BfdSession, ...]
     keeps: frozenset[IPAddress] = frozenset()
     keeps_others: bool = False
 
@@ -131,9 +155,9 @@ class SendEcho:
 
 
 KernelAction = AddVirtualLink | SetDevconf | PutAddresses | RemoveAddresses | PutRoute | RemoveRoute
-BgpAction = SetPeers | AdvertiseRoutes | WithdrawRoutes
+BgpAction = SetPeers | TearDown | AdvertiseRoutes | WithdrawRoutes
 WireAction = SendProbe | SendAnnouncement | SendRequest | SendEcho
-Action = KernelAction | BgpAction | WireAction
+Action = KernelAction | BgpAction | SetBfd | WireAction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +165,7 @@ class DesiredPeer:
     """A session that this node should have, all defaults resolved.
 
     `families` are those it carries. `multihop_ttl` 0 is a peer on a subnet of the node's. `other_next_hop` is the next
-    hop of routes that are not of the session's family; theirs is the session's own address.
+    hop of routes that are not of the session's family; theirs is the session's own address. `bfd` watches the path.
     """
 
     name: str
@@ -157,6 +181,7 @@ class DesiredPeer:
     password: str = field(default="", repr=False)
     other_next_hop: IPAddress | None = None
     link_bandwidth: BandwidthKind = BandwidthKind.TRANSITIVE
+    bfd: BfdSession | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

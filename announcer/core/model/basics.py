@@ -57,6 +57,7 @@ class Reason(StrEnum):
     DUPLICATE_PEER = "DuplicatePeer"
     DUPLICATE_ALIAS = "DuplicateCommunityAlias"
     UNKNOWN_ALIAS = "UnknownCommunityAlias"
+    UNKNOWN_PROFILE = "UnknownBFDProfile"
     CONFLICTING_ADVERTISEMENT = "ConflictingAdvertisements"
     AGGREGATION_TOO_WIDE = "AggregationWiderThanPool"
     NO_EFFECT = "FieldWithoutEffect"

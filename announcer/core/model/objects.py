@@ -14,8 +14,9 @@ from announcer.core.model.basics import (
     Problem,
     ServiceKey,
 )
+from announcer.core.model.bfd import BfdProfile
 from announcer.core.model.reports import NodeReport
-from announcer.core.model.routing import BfdProfile, CommunityAliases, Peer, Peers, RouteAdvertisement, Secret
+from announcer.core.model.routing import CommunityAliases, Peer, Peers, RouteAdvertisement, Secret
 from announcer.core.model.selectors import EVERYTHING, Selector
 
 POOL_KINDS = frozenset({"ServiceGroup", "IPAddressPool", "document"})

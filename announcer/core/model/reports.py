@@ -62,7 +62,8 @@ class SessionReport:
     """A node's BGP session with a peer, which advertisements call `peer`, and how many routes are where.
 
     `is_established` since `since` (RFC 3339, by the node's own clock: for people) is what was known last; it is so now
-    where `is_known`. `last_error` is what is wrong, or why the session last ended.
+    where `is_known`. `last_error` is what is wrong, or why the session last ended. `bfd` is the state of what watches
+    the path, and why; empty where nothing does.
     """
 
     peer_address: IPAddress
@@ -71,6 +72,7 @@ class SessionReport:
     is_established: bool = False
     since: str = ""
     last_error: str = ""
+    bfd: str = ""
     proven: int = 0
     pending: int = 0
     refused: int = 0

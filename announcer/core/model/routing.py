@@ -6,6 +6,7 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv4Network
 
 from announcer.core.model.basics import IPAddress, ObjectRef
+from announcer.core.model.bfd import BfdSettings
 from announcer.core.model.selectors import Selector
 
 
@@ -99,7 +100,8 @@ class Peer:
     means all).
 
     `my_asn` is what the peer sees. `families` are those whose routes the session carries, 4 and 6. `multihop_ttl` 0 is
-    a peer on a subnet of the node's. `takes_routes` is False where nothing is to be advertised to it.
+    a peer on a subnet of the node's. `takes_routes` is False where nothing is to be advertised to it. `bfd_profile` is
+    the name of a BFDProfile, whose settings `assemble` puts into `bfd`.
     """
 
     ref: ObjectRef
@@ -118,6 +120,8 @@ class Peer:
     password_from: SecretKey | None = None
     takes_routes: bool = True
     link_bandwidth: BandwidthKind = BandwidthKind.TRANSITIVE
+    bfd_profile: str = ""
+    bfd: BfdSettings | None = None
 
     @property
     def name(self) -> str:
@@ -147,17 +151,3 @@ class CommunityAliases:
 
     ref: ObjectRef
     values: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BfdProfile:
-    """A BFDProfile (RFC 5880). Intervals are in milliseconds; no BGPPeer can use one yet."""
-
-    ref: ObjectRef
-    receive_milliseconds: int = 300
-    transmit_milliseconds: int = 300
-    detect_multiplier: int = 3
-    echo_milliseconds: int = 50
-    is_echoing: bool = False
-    is_passive: bool = False
-    minimum_ttl: int = 254

@@ -22,6 +22,7 @@ from announcer.core.report.node import node_status as node_status
 from announcer.core.report.notes import Note as Note
 from announcer.core.report.notes import Tell as Tell
 from announcer.core.report.notes import tell_nothing as tell_nothing
+from announcer.core.report.paths import with_bfd as with_bfd
 from announcer.core.report.rows import LastMove as LastMove
 from announcer.core.report.rows import Row as Row
 from announcer.core.report.rows import rows as rows

@@ -74,6 +74,7 @@ def sessions_status(sessions: Sequence[SessionReport]) -> list[dict[str, object]
             "established": one.is_established,
             "since": one.since,
             "lastError": one.last_error,
+            "bfd": one.bfd,
             "routes": {"proven": one.proven, "pending": one.pending, "refused": one.refused},
         }
         for one in sessions

@@ -84,11 +84,11 @@ def test_sessions_are_shown_with_their_routes_and_the_last_error(
 ) -> None:
     one = {"peerAddress": "10.0.0.1", "peer": "tor", "state": "Down", "established": False}
     one |= {"since": "2026-11-26T12:00:00Z", "lastError": "NOTIFICATION received: 4/0 Hold Timer Expired"}
-    one |= {"routes": {"proven": 0, "pending": 2, "refused": 1}}
+    one |= {"bfd": "down: path down", "routes": {"proven": 0, "pending": 2, "refused": 1}}
     report = raw("announcer.io/v1alpha1", "NodeAnnouncement", "n1", status={"sessions": [one]})
     made = folder(tmp_path, node("n1"), group(), WEB, report)
     (line,) = [line for line in run(capsys, "--manifests", made)[1].splitlines() if line.startswith("n1 ")]
-    assert " ".join(line.split()) == f"n1 tor 10.0.0.1 Down {one['since']} 0 2 1 {one['lastError']}"
+    assert " ".join(line.split()) == f"n1 tor 10.0.0.1 Down {one['since']} down: path down 0 2 1 {one['lastError']}"
     assert json.loads(run(capsys, "--manifests", made, "-o", "json")[1])["sessions"] == [{"node": "n1", **one}]
 
 

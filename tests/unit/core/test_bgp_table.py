@@ -44,7 +44,13 @@ BY_HAND = {
     ("BGPConfiguration", "netlinkImport"): ("on or off", "routes are those of virtual addresses, not of links"),
     ("BGPConfiguration", "neighbors.config.sendCommunity"): ("`both`", "communities go to all peers"),
     ("BGPConfiguration", "neighbors.applyPolicy"): ("no", purelb_bgp.POLICY),
-    ("BGPConfiguration", "neighbors.bfd"): ("no", metallb_bgp.NO_BFD),
+    ("BGPPeer", "bfdProfile"): (
+        "yes",
+        "by the bfdd beside an agent; without one the session has no BFD, and the report says so",
+    ),
+    ("BFDProfile", "echoMode"): ("IPv4, one hop", "else the peer that names the profile is refused"),
+    ("BFDProfile", "minimumTtl"): ("yes", "over several hops, where alone it means anything"),
+    ("BGPConfiguration", "neighbors.bfd.port"): ("3784", "RFC 5881 has no other"),
     ("BGPConfiguration", "neighbors.gracefulRestart"): ("no", metallb_bgp.NO_GRACEFUL_RESTART),
     ("BGPConfiguration", "peerGroups"): ("as neighbors", "a neighbor is laid over its group"),
 }

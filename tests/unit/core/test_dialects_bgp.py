@@ -7,6 +7,7 @@ import pytest
 from announcer.core.dialects import parse
 from announcer.core.model import (
     BfdProfile,
+    BfdSettings,
     CommunityAliases,
     Parsed,
     Peer,
@@ -112,7 +113,6 @@ def test_peer_has_the_as_that_the_router_sees(more: dict[str, Any], my_asn: int,
         ({"peerPort": True}, "peerPort"),
         ({"vrf": "red"}, "vrf"),
         ({"interface": "eth1", "peerAddress": None}, "interface"),
-        ({"bfdProfile": "fast"}, "bfdProfile"),
         ({"enableGracefulRestart": True}, "enableGracefulRestart"),
         ({"passwordSecret": {}}, "passwordSecret.name"),
         ({"passwordSecret": {"name": "../pods/s"}}, "passwordSecret.name"),
@@ -207,7 +207,7 @@ def test_community_and_bfd_profile_are_read() -> None:
     assert parse(names).value == CommunityAliases(ref=parse(names).ref, values={"mine": "64512:7"})
     profile = parse(metallb("BFDProfile", "fast", receiveInterval=50, echoMode=True)).value
     assert isinstance(profile, BfdProfile)
-    assert (profile.receive_milliseconds, profile.is_echoing, profile.detect_multiplier) == (50, True, 3)
+    assert profile.settings == BfdSettings(receive_milliseconds=50, is_echoing=True)
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ def test_neighbors_without_netlink_import_get_no_routes_and_say_so(spec: dict[st
 @pytest.mark.parametrize(
     ("where", "field"),
     [
-        (neighbor(bfd={"enabled": True}), "neighbors[0].bfd"),
+        (neighbor(bfd={"enabled": True, "port": 4784}), "neighbors[0].bfd.port"),
         (neighbor(gracefulRestart={"enabled": True}), "neighbors[0].gracefulRestart"),
         (neighbor(transport={"passiveMode": True}), "neighbors[0].transport.passiveMode"),
         (neighbor(transport={"bindInterface": "eth1"}), "neighbors[0].transport.bindInterface"),

@@ -95,6 +95,10 @@ def test_advertise_refuses_a_community_of_another_form(text: str) -> None:
         lines.advertise(PEER, [route("10.1.0.1/32", text)])
 
 
+def test_tear_down_says_bfd_down() -> None:
+    assert lines.tear_down(PEER) == "neighbor 10.9.0.1 teardown 10"
+
+
 def test_end_of_rib_refuses_other_families() -> None:
     with pytest.raises(ExabgpError):
         lines.end_of_rib(PEER, "ipv4 flow")

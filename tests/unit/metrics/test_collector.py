@@ -35,6 +35,7 @@ NODE = NodeState(
     sessions={"10.0.0.1": 1},
     session_routes={("10.0.0.1", "proven"): 1},
     sessions_ended={"10.0.0.1": 2},
+    bfd={"up": 1},
     frames={
         "eth0": dict.fromkeys(
             ("received", "repeated", "ignored", "dropped", "receive_errors", "sent", "send_waits", "send_errors"), 1
