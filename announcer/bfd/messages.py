@@ -80,7 +80,8 @@ def put(session: BfdSession) -> tuple[str, ...]:
 
 
 def remove(session: BfdSession) -> tuple[str, ...]:
-    return (f"no {_peer(session)}",)
+    """The neighbor is told AdminDown first, or it would take this for a failure (RFC 5880 §6.8.16)."""
+    return _peer(session), "shutdown", f"no {_peer(session)}"
 
 
 def _peer(session: BfdSession) -> str:

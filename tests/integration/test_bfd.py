@@ -182,6 +182,17 @@ def test_router_that_is_told_to_stop_is_no_failure(pair: Pair) -> None:
     run(test)
 
 
+def test_session_that_is_removed_is_no_failure_to_the_router(pair: Pair) -> None:
+    async def test() -> None:
+        async with both(pair, NEAR) as (ours, theirs):
+            await ours.apply(SetBfd(sessions=()))
+            await until(lambda: states(theirs) == [BfdState.DOWN], seconds=SECONDS, what="Down")
+            assert not seen(theirs)[0].has_failed
+            assert seen(ours) == ()
+
+    run(test)
+
+
 def test_session_that_never_was_up_is_no_failure(pair: Pair) -> None:
     async def test() -> None:
         async with connected(pair.ours, NEAR) as ours:

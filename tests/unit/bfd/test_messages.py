@@ -76,7 +76,11 @@ def test_session_over_several_hops_has_a_minimum_ttl_and_no_echo() -> None:
         "passive-mode",
         "minimum-ttl 200",
     )
-    assert remove(FAR) == ("no peer fd00:9::1 multihop local-address fd00:8::2",)
+
+
+def test_removal_tells_the_neighbor_first() -> None:
+    peer = "peer fd00:9::1 multihop local-address fd00:8::2"
+    assert remove(FAR) == (peer, "shutdown", f"no {peer}")
 
 
 def test_canonical_leaves_out_what_cannot_be_set() -> None:
