@@ -87,8 +87,8 @@ class ManifestStore:
                     wake()
                 if await watcher.wait(self._patience()):
                     await asyncio.sleep(GATHER_SECONDS)
-                else:
-                    self._expire(QUIET_SECONDS / 2)
+                elif self._expire(QUIET_SECONDS / 2):
+                    wake()
         finally:
             watcher.close()
 
@@ -198,15 +198,18 @@ class ManifestStore:
             parsed = replace(parsed, value=old.parsed.value)
         self._entries[key] = _Entry(document=document, status=status, parsed=parsed)
 
-    def _expire(self, after: float) -> None:
-        """Objects that have been missing for so long are gone, and so are the statuses that we wrote for them."""
-        now = self._clock()
+    def _expire(self, after: float) -> bool:
+        """Objects that have been missing for so long are gone, and so are the statuses that we wrote for them. Whether
+        there were any.
+        """
+        now, count = self._clock(), len(self._entries)
         for key, entry in list(self._entries.items()):
             if entry.missing_since is not None and now - entry.missing_since >= after and not self._health.is_stale:
                 del self._entries[key]
                 self._snapshot = None
                 if key in self._ours and key[0] != NODE_ANNOUNCEMENT[1]:
                     self._path(key).unlink(missing_ok=True)
+        return len(self._entries) < count
 
     def _path(self, key: Identity) -> Path:
         kind, namespace, name = key

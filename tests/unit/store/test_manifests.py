@@ -127,7 +127,9 @@ def test_deletion_counts_after_a_quiet_second(tmp_path: Path) -> None:
             await store.has("a", "b")
             (tmp_path / "b.yaml").unlink()
             await stays(lambda: store.nodes() == ["a", "b"], seconds=0.5)
+            told = store.wakes
             await store.has("a")
+            await until(lambda: store.wakes > told, what="that it is told")
 
     run(test)
 
