@@ -58,6 +58,10 @@ test-e2e: cluster ## tests that run the product against real ExaBGP, FRR and ker
 test-kubernetes: cluster ## tests against a real kube-apiserver
 	$(BIN)/pytest -m kubernetes $(PYTEST_ARGS)
 
+.PHONY: chaos
+chaos: setup ## kills, freezes, black holes, clears, reloads and edits by a seed; is the RIB what is desired? (SEED=, MINUTES=; needs root)
+	@$(BIN)/python -m tests.e2e.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)
+
 .PHONY: bench-lab
 bench-lab: ## figures of the running lab: latency to the FIB, 1,000 Services, memory (needs root and `make lab`)
 	@$(BIN)/python -m bench.figures
