@@ -1,0 +1,77 @@
+"""deploy/base: what its pods may do and are asked, against what the processes are; no file of deploy/ is left out."""
+
+import tomllib
+from typing import Any
+
+import pytest
+import yaml
+
+from announcer.cli import _parser
+from lab.topology import REPOSITORY
+
+DEPLOY = REPOSITORY / "deploy"
+KUSTOMIZATIONS = sorted([*DEPLOY.rglob("kustomization.yaml"), *DEPLOY.rglob("Kustomization")])
+Raw = dict[str, Any]
+
+
+def pod(name: str) -> Raw:
+    found: Raw = yaml.safe_load((DEPLOY / "base" / f"{name}.yaml").read_text("utf-8"))["spec"]["template"]["spec"]
+    return found
+
+
+AGENT, ALLOCATOR = pod("daemonset-agent"), pod("deployment-allocator")
+CONTAINERS = {one["name"]: one for one in (*AGENT["containers"], *ALLOCATOR["containers"])}
+CAPABILITIES = {"agent": ["NET_ADMIN", "NET_RAW", "SYS_NICE"], "exabgp": [], "allocator": []}
+
+
+@pytest.mark.parametrize("file", KUSTOMIZATIONS, ids=lambda file: file.parent.name)
+def test_kustomization_lists_every_file_beside_it(file: Any) -> None:
+    listed = {name for name in yaml.safe_load(file.read_text("utf-8"))["resources"] if name.endswith(".yaml")}
+    assert listed == {one.name for one in file.parent.glob("*.yaml")} - {"kustomization.yaml"}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_container_may_do_what_it_needs_and_no_more(name: str) -> None:
+    context = CONTAINERS[name]["securityContext"]
+    assert context["capabilities"]["drop"] == ["ALL"]
+    assert context["capabilities"].get("add", []) == CAPABILITIES[name]
+    assert context["readOnlyRootFilesystem"] is True
+    assert context["allowPrivilegeEscalation"] is False
+    assert not context.get("privileged")
+
+
+def test_only_the_agents_pod_is_root_and_on_the_nodes_network() -> None:
+    assert AGENT["hostNetwork"] is True
+    assert {one["securityContext"]["runAsUser"] for one in AGENT["containers"]} == {0}
+    assert "hostNetwork" not in ALLOCATOR
+    assert ALLOCATOR["securityContext"]["runAsNonRoot"] is True
+
+
+def test_agent_and_exabgp_share_one_directory_at_one_path() -> None:
+    (volume,) = AGENT["volumes"]
+    assert volume["emptyDir"]["medium"] == "Memory"
+    mounts = [one["volumeMounts"] for one in AGENT["containers"]]
+    assert mounts == [[{"name": volume["name"], "mountPath": "/run/announcer"}]] * 2
+
+
+def test_nothing_is_done_before_a_pod_ends() -> None:
+    """SIGTERM leaves addresses and routes where they are; a hook could only take them away."""
+    assert not any("lifecycle" in one for one in CONTAINERS.values())
+
+
+@pytest.mark.parametrize("name", ["agent", "allocator"])
+def test_arguments_are_the_programs_and_probes_ask_where_it_answers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    container = CONTAINERS[name]
+    monkeypatch.setenv("NODE_NAME", "n1")
+    found = _parser().parse_args(container["args"])
+    assert found.command == name
+    assert container["ports"] == [{"name": "metrics", "containerPort": found.metrics_address.port}]
+    probes = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
+    assert {one["port"] for one in probes.values()} == {"metrics"}
+    assert [one["path"] for one in probes.values()] == ["/healthz", "/healthz", "/readyz"]
+    assert {one["name"] for one in container["env"]} >= {"POD_NAMESPACE"}
+
+
+def test_images_are_of_this_version() -> None:
+    version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert {one["image"].rpartition(":")[2] for one in CONTAINERS.values()} == {version}
