@@ -91,6 +91,10 @@ bench-bgp: setup ## drain, hold time, latency, 10,000 routes, idle cost with FRR
 bench-soak: setup ## half an hour with 100 local addresses and load: moves, and what the agents cost (MINUTES=, ADDRESSES=; needs root)
 	@$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),30) --addresses $(or $(ADDRESSES),100)
 
+.PHONY: bench-bfd
+bench-bfd: setup ## what a client sees of a node in a black hole, 30 times with BFD of 3 x 100 ms (RUNS=; needs root, minutes)
+	@$(BIN)/python -m bench.bfd --runs $(or $(RUNS),30)
+
 .PHONY: lock
 lock: venv ## pin all dependencies again, without addresses
 	$(BIN)/pip -q install uv

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from lab import control_plane, routers
+from lab import bfd, control_plane, routers
 from lab.command import LabError, inside, wait_until
 from lab.topology import CONTROL_PLANE, NODES, REPOSITORY, Lab
 
@@ -47,9 +47,10 @@ def children(lab: Lab) -> tuple[Child, ...]:
     for node in NODES:
         folder = str(lab.exabgp_dir(node))
         agent = [*announcer, "agent", *store_argv(lab, "agent"), "--node", node.name, "--exabgp-dir", folder]
+        agent += ["--bfd-dir", str(lab.bfd_dir(node))]
         http = [sys.executable, str(REPOSITORY / "lab" / "http_server.py"), node.name]
         exabgp = [str(REPOSITORY / "exabgp" / "run"), folder]
-        for kind, argv in (("http", http), ("exabgp", exabgp), ("agent", agent)):
+        for kind, argv in (("http", http), ("exabgp", exabgp), ("bfdd", bfd.argv(lab, node)), ("agent", agent)):
             # ExaBGP stays away for a while, so that a person sees the router without its routes.
             pause = 3.0 if kind == "exabgp" else 1.0
             here = tuple(inside(lab.namespace(node.short), argv))
@@ -115,6 +116,7 @@ def start(lab: Lab, held: Iterable[str] = ()) -> bool:
             hold(lab, name)
         for node in NODES:
             lab.exabgp_dir(node).mkdir(parents=True, exist_ok=True)
+            bfd.prepare(lab, node)
         routers.of(lab).prepare(lab)
         spec.write_text(text, encoding="utf-8")
         argv = [sys.executable, "-m", "lab.supervisor", str(lab.run_dir)]

@@ -92,6 +92,10 @@ class Lab:
     def exabgp_dir(self, node: LabNode) -> Path:
         return self.run_dir / node.name / "exabgp"
 
+    def bfd_dir(self, node: LabNode) -> Path:
+        """Sockets of the node's bfdd, for `vtysh --vty_socket`."""
+        return self.run_dir / node.name / "bfd"
+
     def log(self, name: str) -> Path:
         return self.run_dir / "log" / f"{name}.log"
 

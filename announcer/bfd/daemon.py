@@ -123,11 +123,12 @@ class Bfdd:
 
     def _take(self, seen: dict[Key, ObservedBfd], found: ObservedBfd) -> None:
         key = key_of(found)
-        after = _after(seen.get(key), found)
-        if after != seen.get(key):
+        before = seen.get(key)
+        seen[key] = after = _after(before, found)
+        if before is None or (before.state, before.diagnostic) != (after.state, after.diagnostic):
             fields = {"peer": found.peer_address, "state": found.state.value, "diagnostic": str(found.diagnostic)}
             log.info("BFD session", extra={"fields": fields})
-            seen[key] = after
+        if after != before:
             self._wake()
 
     async def _drive(self, vty: Vty) -> None:

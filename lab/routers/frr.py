@@ -1,4 +1,4 @@
-"""FRR's zebra and bgpd, beside any FRR that the machine runs."""
+"""FRR's zebra, bfdd and bgpd, beside any FRR that the machine runs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,16 +21,24 @@ from lab.topology import NODE_ASN, TOR, TOR_ASN, Lab
 
 DAEMONS: Final = Path("/usr/lib/frr")
 ZEBRA: Final = DAEMONS / "zebra"
+ORDER: Final = ("zebra", "bfdd", "bgpd")
 USER: Final = "frr"
 ZEBRA_CONF: Final = """\
 hostname ann-tor
 ! FRR 8.4 keeps stale next-hop groups after a link flap, unless it doesn't use kernel nexthop objects.
 no zebra nexthop kernel enable
 """
+BFDD_CONF: Final = """\
+hostname ann-tor
+bfd
+ profile nodes
+  receive-interval 100
+  transmit-interval 100
+"""
 
 
 def configurations() -> Mapping[str, str]:
-    return {"zebra.conf": ZEBRA_CONF, "bgpd.conf": _bgpd_conf()}
+    return {"zebra.conf": ZEBRA_CONF, "bfdd.conf": BFDD_CONF, "bgpd.conf": _bgpd_conf()}
 
 
 def _bgpd_conf() -> str:
@@ -49,6 +57,7 @@ def _bgpd_conf() -> str:
     groups = (("ipv4", "nodes", "", PEERS), ("ipv6", "nodes-v6", "-v6", PEERS_V6))
     for _, group, _, peers in groups:
         lines += [f" neighbor {group} peer-group", f" neighbor {group} remote-as {NODE_ASN}"]
+        lines += [f" neighbor {group} bfd", f" neighbor {group} bfd profile nodes"]
         lines += [f" neighbor {group} timers connect 1", *(f" neighbor {peer} peer-group {group}" for peer in peers)]
     for family, group, suffix, _ in groups:
         lines += [
@@ -65,16 +74,17 @@ def _bgpd_conf() -> str:
 
 def prepare(lab: Lab) -> None:
     """The daemons leave root for the user of FRR's package, so the folder is theirs."""
-    write(lab, configurations(), owner=USER, programs=(ZEBRA, DAEMONS / "bgpd"), package="frr")
+    write(lab, configurations(), owner=USER, programs=tuple(DAEMONS / d for d in ORDER), package="frr")
 
 
 def argvs(lab: Lab) -> Mapping[str, list[str]]:
-    return {daemon: daemon_argv(lab, daemon) for daemon in ("zebra", "bgpd")}
+    return {daemon: daemon_argv(lab, daemon) for daemon in ORDER}
 
 
 def daemon_argv(lab: Lab, daemon: str) -> list[str]:
     folder = lab.tor_dir
     files = ["-f", f"{folder}/{daemon}.conf", "-i", f"{folder}/{daemon}.pid", "-z", f"{folder}/zserv.api"]
+    files += ["--bfdctl", f"{folder}/bfdd.sock"] if daemon == "bfdd" else []
     return [str(DAEMONS / daemon), *files, "--vty_socket", str(folder), "-P", "0", "--log", "stdout"]
 
 
