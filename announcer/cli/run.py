@@ -13,7 +13,7 @@ from announcer.core.model import NodeName
 from announcer.daemons.agent import Agent
 from announcer.daemons.allocator import Allocator, Alone
 from announcer.daemons.owner import Owner
-from announcer.daemons.process import go_before_others, keep_pauses_short, run_until_told, take_turns_often
+from announcer.daemons.process import go_before_others, prepare, run_until_told
 from announcer.daemons.telling import agent_server, allocator_server, beside
 from announcer.exabgp import ExabgpSession
 from announcer.kernel import Kernel
@@ -24,8 +24,7 @@ from announcer.wire import Wire
 
 async def agent(arguments: argparse.Namespace) -> int:
     go_before_others()
-    take_turns_often()
-    keep_pauses_short()
+    prepare()
     async with AsyncExitStack() as stack:
         kernel = await stack.enter_async_context(Kernel())
         wire = await stack.enter_async_context(Wire(lambda batch: owner.heard(batch)))
@@ -55,7 +54,7 @@ async def agent(arguments: argparse.Namespace) -> int:
 
 
 async def allocator(arguments: argparse.Namespace) -> int:
-    keep_pauses_short()
+    prepare()
     classes = stores.classes(arguments)
     folder = stores.manifests(arguments)
     if folder is not None:

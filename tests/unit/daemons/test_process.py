@@ -4,13 +4,20 @@ import asyncio
 import gc
 import os
 import signal
+import threading
 import weakref
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from announcer.daemons import process
-from announcer.daemons.process import WHOLE_SECONDS, go_before_others, keep_pauses_short, run_until_told
+from announcer.daemons.process import (
+    WHOLE_SECONDS,
+    go_before_others,
+    keep_pauses_short,
+    run_until_told,
+    use_few_threads,
+)
 
 
 def order(before_end: Callable[[], Awaitable[None]] | None) -> list[str]:
@@ -80,6 +87,17 @@ def test_priority_that_is_not_granted_changes_nothing() -> None:
 def test_priority_is_taken_where_it_may_be() -> None:
     wanted = process.NICE if os.geteuid() == 0 else os.getpriority(os.PRIO_PROCESS, 0)
     assert priority_of_a_child(is_nobody=False) == wanted
+
+
+def test_computations_share_two_threads() -> None:
+    async def test() -> set[str]:
+        use_few_threads()
+        names = [asyncio.to_thread(lambda: threading.current_thread().name) for _ in range(20)]
+        return set(await asyncio.gather(*names))
+
+    names = asyncio.run(test())
+    assert 1 <= len(names) <= process.THREADS
+    assert all(name.startswith("computing") for name in names)
 
 
 def test_what_outlived_a_collection_is_looked_at_again_only_once_in_a_while() -> None:
