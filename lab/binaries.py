@@ -1,8 +1,9 @@
-"""The programs of a real Kubernetes: where they are, and building them once where they are not.
+"""The programs of a real Kubernetes, and Helm: where they are, and building them once where they are not.
 
-`KUBEBUILDER_ASSETS` is taken where it holds all of them. Else they are built from Go modules, pinned by
-tests/kubernetes/go.mod and checked by its go.sum, into a cache outside the tree, keyed by version. A build takes three
-to eight minutes on two cores, and happens once per machine.
+`KUBEBUILDER_ASSETS` is taken where it holds all of Kubernetes'. Else they are built from Go modules, pinned by the
+go.mod of tests/kubernetes and checked by its go.sum, into a cache outside the tree, keyed by version; Helm from its own
+module, so that it changes nothing of what Kubernetes is built from. All takes five to ten minutes on two cores, once
+per machine.
 """
 
 import os
@@ -23,6 +24,8 @@ PROGRAMS: Final = {
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
 }
+HELM: Final = "helm.sh/helm/v3/cmd/helm"
+HELM_MODULE: Final = MODULE / "helm"
 BUILD_SECONDS: Final = 2400.0
 
 
@@ -31,8 +34,7 @@ def folder() -> Path:
     given = os.environ.get("KUBEBUILDER_ASSETS")
     if given and is_complete(Path(given)):
         return Path(given)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "announcer" / f"kubernetes-{_version('k8s.io/kubernetes')}-etcd-{_version(PROGRAMS['etcd'])}"
+    return _cache() / f"kubernetes-{_version('k8s.io/kubernetes')}-etcd-{_version(PROGRAMS['etcd'])}"
 
 
 def is_complete(place: Path) -> bool:
@@ -50,18 +52,35 @@ def provide() -> Path:
     return place
 
 
+def provide_helm() -> Path:
+    """The program, after building it where it is missing; raises LabError."""
+    place = _cache() / f"helm-{_version('helm.sh/helm/v3', HELM_MODULE)}"
+    if not os.access(place / "helm", os.X_OK):
+        place.mkdir(parents=True, exist_ok=True)
+        # The Kubernetes that it takes for there when it renders without one, as its own releases have it.
+        minor = _version("k8s.io/client-go", HELM_MODULE).split(".")[1]
+        capabilities = "helm.sh/helm/v3/pkg/chartutil"
+        stamps = f"-X {capabilities}.k8sVersionMajor=1 -X {capabilities}.k8sVersionMinor={minor}"
+        _go_build("helm", HELM, place, HELM_MODULE, stamps)
+    return place / "helm"
+
+
 def _build(name: str, place: Path) -> None:
-    sys.stdout.write(f"setup: building {name} from its Go modules into the cache, once; this takes minutes\n")
-    sys.stdout.flush()
     version = _version("k8s.io/kubernetes")
     major, minor = version.lstrip("v").split(".")[:2]
     stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
     flags = " ".join(f"-X {package}.{key}={value}" for package in packages for key, value in stamps.items())
+    _go_build(name, PROGRAMS[name], place, MODULE, flags)
+
+
+def _go_build(name: str, package: str, place: Path, module: Path, flags: str = "") -> None:
+    sys.stdout.write(f"setup: building {name} from its Go modules into the cache, once; this takes minutes\n")
+    sys.stdout.flush()
     with tempfile.TemporaryDirectory(dir=place) as fresh:
-        argv = [_go(), "build", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", f"{fresh}/{name}", PROGRAMS[name]]
+        argv = [_go(), "build", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", f"{fresh}/{name}", package]
         try:
-            subprocess.run(argv, cwd=MODULE, env={**os.environ, "CGO_ENABLED": "0"}, check=True, timeout=BUILD_SECONDS)
+            subprocess.run(argv, cwd=module, env={**os.environ, "CGO_ENABLED": "0"}, check=True, timeout=BUILD_SECONDS)
         except (OSError, subprocess.SubprocessError) as error:
             raise LabError(f"{name} was not built: {error}") from error
         Path(fresh, name).replace(place / name)
@@ -75,16 +94,21 @@ def _go() -> str:
     return found
 
 
-def _version(module: str) -> str:
-    text = (MODULE / "go.mod").read_text("utf-8")
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "announcer"
+
+
+def _version(module: str, place: Path = MODULE) -> str:
+    text = (place / "go.mod").read_text("utf-8")
     found = re.search(rf"^(?:require )?\s*{re.escape(module)} (v\S+)", text, re.MULTILINE)
     if found is None:
-        raise LabError(f"tests/kubernetes/go.mod doesn't require {module}")
+        raise LabError(f"{place / 'go.mod'} doesn't require {module}")
     return found.group(1)
 
 
 if __name__ == "__main__":
     try:
         provide()
+        provide_helm()
     except LabError as failure:
         sys.exit(f"setup: {failure}")

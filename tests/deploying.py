@@ -1,4 +1,4 @@
-"""What deploy/ renders to, by kubectl and as values."""
+"""What deploy/ renders to, by kubectl and by Helm, as values."""
 
 from typing import Any, Final
 
@@ -18,6 +18,21 @@ def kustomize(place: str) -> list[Raw]:
     """The objects, in the order in which they are applied."""
     text = run([str(binaries.provide() / "kubectl"), "kustomize", str(DEPLOY / place)], timeout=60.0)
     return [one for one in yaml.safe_load_all(text) if one]
+
+
+def helm(*arguments: str) -> str:
+    """What it wrote; raises LabError with what it complained of."""
+    return run([str(binaries.provide_helm()), *arguments], timeout=60.0)
+
+
+def chart(*settings: str, namespace: str = "announcer-system") -> list[Raw]:
+    """The objects of the chart but for its CRDs, by settings such as `podMonitors=true`."""
+    return [one for one in yaml.safe_load_all(chart_text(*settings, namespace=namespace)) if one]
+
+
+def chart_text(*settings: str, namespace: str = "announcer-system", more: tuple[str, ...] = ()) -> str:
+    flags = [flag for setting in settings for flag in ("--set-json", setting)]
+    return helm("template", "announcer", str(DEPLOY / "chart"), f"--namespace={namespace}", *flags, *more)
 
 
 def of_kind(objects: list[Raw], *kinds: str) -> list[Raw]:

@@ -9,7 +9,7 @@ from announcer.store.kubernetes import Resource
 from lab.command import LabError, wait_until
 from tests.builders import Raw
 from tests.cluster import Cluster, cluster
-from tests.deploying import DEPLOY, PLACES, kustomize, of_kind, pods
+from tests.deploying import DEPLOY, PLACES, chart, chart_text, kustomize, of_kind, pods
 from tests.kube import open_kind
 
 pytestmark = pytest.mark.kubernetes
@@ -36,6 +36,13 @@ def test_api_server_takes_all_of_it(server: Cluster, place: str) -> None:
     done = server.kubectl("apply", "-k", str(DEPLOY / place), "--dry-run=server", "--warnings-as-errors")
     assert len(done.splitlines()) == len(objects)
     assert all(line.endswith(("(server dry run)",)) for line in done.splitlines())
+
+
+@pytest.mark.parametrize("settings", [(), ("podMonitors=true", "allocator.replicas=3")], ids=["default", "changed"])
+def test_api_server_takes_the_chart(server: Cluster, settings: tuple[str, ...]) -> None:
+    text = chart_text(*settings, more=("--include-crds",))
+    done = server.kubectl("apply", "--dry-run=server", "--warnings-as-errors", "-f", "-", stdin=text)
+    assert len(done.splitlines()) > len(chart(*settings))
 
 
 @pytest.mark.parametrize("place", PLACES)

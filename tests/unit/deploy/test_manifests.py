@@ -74,4 +74,6 @@ def test_arguments_are_the_programs_and_probes_ask_where_it_answers(name: str, m
 
 def test_images_are_of_this_version() -> None:
     version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    chart = yaml.safe_load((DEPLOY / "chart" / "Chart.yaml").read_text("utf-8"))
+    assert (chart["version"], chart["appVersion"]) == (version, version)
     assert {one["image"].rpartition(":")[2] for one in CONTAINERS.values()} == {version}

@@ -1,0 +1,116 @@
+"""deploy/chart: the objects of deploy/, changed by values, and values that can't be meant refused."""
+
+import json
+from typing import Any
+
+import pytest
+
+from lab.command import LabError
+from tests.deploying import DEPLOY, Raw, chart, chart_text, helm, kustomize, of_kind, pods
+
+pytestmark = pytest.mark.kubernetes
+
+
+def by_name(objects: list[Raw]) -> dict[tuple[str, str], Raw]:
+    found = {(one["kind"], one["metadata"]["name"]): one for one in objects}
+    assert len(found) == len(objects)
+    return found
+
+
+def without(objects: list[Raw], *kinds: str) -> list[Raw]:
+    return [one for one in objects if one["kind"] not in kinds]
+
+
+@pytest.mark.parametrize(("place", "settings"), [("base", ()), ("overlays/prometheus", ("podMonitors=true",))])
+def test_chart_has_the_objects_of_kustomize(place: str, settings: tuple[str, ...]) -> None:
+    """Helm makes the namespace by --create-namespace, and CRDs in a step of its own."""
+    expected = without(kustomize(place), "Namespace", "CustomResourceDefinition")
+    assert by_name(chart(*settings)) == by_name(expected)
+
+
+def test_chart_has_the_definitions_of_deploy() -> None:
+    expected = by_name(of_kind(kustomize("."), "CustomResourceDefinition"))
+    shown = helm("show", "crds", str(DEPLOY / "chart"))
+    assert shown.count("kind: CustomResourceDefinition") == len(expected)
+    assert all(f"  name: {name}" in shown for _, name in expected)
+
+
+def test_objects_are_in_the_namespace_of_the_release() -> None:
+    objects = chart(namespace="lb")
+    assert {one["metadata"]["namespace"] for one in objects if "namespace" in one["metadata"]} == {"lb"}
+    subjects = [one["subjects"] for one in of_kind(objects, "RoleBinding", "ClusterRoleBinding")]
+    assert {subject["namespace"] for found in subjects for subject in found} == {"lb"}
+
+
+RESOURCES = {"limits": {"memory": "1Gi"}}
+TOLERATIONS = [{"key": "a", "operator": "Exists"}]
+VALUES: list[tuple[str, Any, str, Any]] = [
+    ("images.announcer.repository", "r/a", "agent.containers.0.image", "r/a:0.1.0"),
+    ("images.announcer.tag", "2", "allocator.containers.0.image", "announcer:2"),
+    ("images.exabgp.tag", "2", "agent.containers.1.image", "announcer-exabgp:2"),
+    ("images.pullPolicy", "Always", "agent.containers.1.imagePullPolicy", "Always"),
+    ("images.pullSecrets", [{"name": "s"}], "allocator.imagePullSecrets", [{"name": "s"}]),
+    ("loadBalancerClasses", ["x/y"], "agent.containers.0.args.2", "--load-balancer-class=x/y"),
+    ("loadBalancerClasses", ["x/y"], "allocator.containers.0.args.2", "--load-balancer-class=x/y"),
+    ("agent.args", ["--ownership=interval=0.2"], "agent.containers.0.args.2", "--ownership=interval=0.2"),
+    ("agent.resources", RESOURCES, "agent.containers.0.resources", RESOURCES),
+    ("agent.nodeSelector", {"a": "b"}, "agent.nodeSelector", {"a": "b", "kubernetes.io/os": "linux"}),
+    ("agent.tolerations", TOLERATIONS, "agent.tolerations", TOLERATIONS),
+    ("agent.priorityClassName", "p", "agent.priorityClassName", "p"),
+    ("exabgp.resources", RESOURCES, "agent.containers.1.resources", RESOURCES),
+    ("allocator.args", ["--no-metallb-status"], "allocator.containers.0.args.2", "--no-metallb-status"),
+    ("allocator.resources", RESOURCES, "allocator.containers.0.resources", RESOURCES),
+    ("allocator.nodeSelector", {"a": "b"}, "allocator.nodeSelector.a", "b"),
+    ("allocator.tolerations", TOLERATIONS, "allocator.tolerations", TOLERATIONS),
+    ("allocator.priorityClassName", "p", "allocator.priorityClassName", "p"),
+]
+
+
+def at(value: Any, path: str) -> Any:
+    for name in path.split("."):
+        value = value[int(name)] if isinstance(value, list) else value[name]
+    return value
+
+
+@pytest.mark.parametrize(("name", "value", "path", "expected"), VALUES, ids=[f"{v[0]} {v[2]}" for v in VALUES])
+def test_value_changes_what_it_says(name: str, value: Any, path: str, expected: Any) -> None:
+    assert at(pods(chart(f"{name}={json.dumps(value)}")), path) == expected
+
+
+def test_values_of_workloads_change_what_they_say() -> None:
+    note = json.dumps({"a": "b"})
+    settings = ("allocator.replicas=3", 'agent.maxUnavailable="10%"', f"agent.podAnnotations={note}")
+    found = by_name(chart(*settings, f"allocator.podAnnotations={note}"))
+    agent, allocator = found["DaemonSet", "announcer-agent"], found["Deployment", "announcer-allocator"]
+    assert allocator["spec"]["replicas"] == 3
+    assert agent["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": "10%", "maxSurge": 0}
+    assert all(one["spec"]["template"]["metadata"]["annotations"] == {"a": "b"} for one in (agent, allocator))
+
+
+def test_what_is_turned_off_is_not_there() -> None:
+    left = {kind for kind, _ in by_name(chart("admissionPolicy=false", "networkPolicy=false"))}
+    gone = {"NetworkPolicy", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+    assert {kind for kind, _ in by_name(chart())} - left == gone
+
+
+WRONG = [
+    ("agents={}", "agents"),
+    ("agent.replicas=2", "replicas"),
+    ("allocator.replicas=0", "/allocator/replicas"),
+    ('images.announcer.tag="a b"', "/images/announcer/tag"),
+    ('images.pullPolicy="Sometimes"', "/images/pullPolicy"),
+    ('agent.maxUnavailable="0%"', "/agent/maxUnavailable"),
+    ('agent.args=["ownership"]', "/agent/args/0"),
+    ('podMonitors="yes"', "/podMonitors"),
+]
+
+
+@pytest.mark.parametrize(("setting", "told"), WRONG, ids=[one for one, _ in WRONG])
+def test_value_that_cannot_be_meant_is_refused_by_name(setting: str, told: str) -> None:
+    with pytest.raises(LabError) as caught:
+        chart_text(setting)
+    assert told in str(caught.value)
+
+
+def test_helm_has_nothing_to_complain_of() -> None:
+    assert "0 chart(s) failed" in helm("lint", "--strict", str(DEPLOY / "chart"))
