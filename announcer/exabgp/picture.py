@@ -65,6 +65,7 @@ class _Peer:
     in_flight: dict[IPNetwork, _InFlight] = field(default_factory=dict)
     is_suspect: bool = False
     since: datetime | None = None
+    is_since_seen: bool = True
     ended_by: str = ""
     """Why the session last ended."""
     notification: str = ""
@@ -102,6 +103,7 @@ class Picture:
             if state.is_established and not peer.is_established:
                 since = at - timedelta(seconds=state.up_seconds)
                 peer = _Peer(is_established=True, is_learned=False, since=since, ended_by=peer.ended_by)
+                peer.is_since_seen = False
             elif not state.is_established and peer.is_established:
                 peer = _Peer(since=at, ended_by=peer.notification)
             self._peers[address] = peer
@@ -274,5 +276,6 @@ def _observed(address: IPAddress, peer: _Peer) -> ObservedPeer:
         refused=frozenset(prefix for prefix, change in peer.in_flight.items() if change.is_refused),
         families=frozenset(version for version in (4, 6) if f"ipv{version} unicast" in peer.families),
         since=peer.since,
+        is_since_seen=peer.is_since_seen,
         last_error=peer.error or peer.ended_by,
     )

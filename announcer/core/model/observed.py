@@ -142,8 +142,9 @@ class ObservedPeer:
     `refused` ones are those of them that ExaBGP doesn't take. `families` (4, 6) are those that both ends agreed to,
     empty where that isn't known.
 
-    `since` is when it came up or ended, by this node's clock, in UTC: for people; None where nobody saw. `last_error`
-    is what is wrong, or why the session last ended: the text of a NOTIFICATION (RFC 4271 §4.5) where there was one.
+    `since` is when it came up or ended, by this node's clock, in UTC: for people; None where nobody knows, and only
+    about then where it was not seen but told afterwards. `last_error` is what is wrong, or why the session last ended:
+    the text of a NOTIFICATION (RFC 4271 §4.5) where there was one.
     """
 
     peer_address: IPAddress
@@ -153,6 +154,7 @@ class ObservedPeer:
     refused: frozenset[IPNetwork] = frozenset()
     families: frozenset[int] = frozenset()
     since: datetime | None = None
+    is_since_seen: bool = True
     last_error: str = ""
 
     def carries(self, prefix: IPNetwork) -> bool:

@@ -29,8 +29,8 @@ from announcer.core.model import (
 )
 from announcer.core.report.notes import Note
 
-SLACK: Final = timedelta(seconds=2)
-"""ExaBGP tells for how long a session has been up in whole seconds: what differs by less is the same session."""
+SLACK: Final = timedelta(seconds=30)
+"""Of what ExaBGP tells afterwards, in whole seconds and when it gets to it: what differs by no more is the same."""
 
 
 def recall(
@@ -130,7 +130,9 @@ def _now(then: SessionReport, peer: ObservedPeer, table: Mapping[IPNetwork, Rout
 
 def _since(then: SessionReport, peer: ObservedPeer, now: datetime) -> str:
     """What the report says already, while nothing has changed: nobody's clock may make a change."""
-    is_same = then.since and then.is_established == peer.is_established
-    if is_same and (peer.since is None or abs(peer.since - datetime.fromisoformat(then.since)) <= SLACK):
-        return then.since
-    return (peer.since or now).isoformat(timespec="seconds").replace("+00:00", "Z")
+    since = peer.since or now
+    if then.since and then.is_established == peer.is_established:
+        is_about = abs(since - datetime.fromisoformat(then.since)) <= SLACK
+        if peer.since is None or (is_about and not peer.is_since_seen):
+            return then.since
+    return since.isoformat(timespec="seconds").replace("+00:00", "Z")

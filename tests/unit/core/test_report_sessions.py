@@ -93,9 +93,10 @@ def test_session_says_since_when_it_is_what_it_is() -> None:
 
 def test_same_session_keeps_its_time_though_it_is_measured_again() -> None:
     up = told(seen())
-    for other in (NOON - timedelta(seconds=1), NOON + timedelta(seconds=2), None):
-        assert told(seen(since=other), up).since == up.since
-    assert told(seen(since=NOON + timedelta(seconds=3)), up).since == "2026-11-26T12:00:03Z"
+    for other in (NOON - timedelta(seconds=1), NOON + timedelta(seconds=30), None):
+        assert told(seen(since=other, is_since_seen=False), up).since == up.since
+    assert told(seen(since=NOON + timedelta(seconds=31), is_since_seen=False), up).since == "2026-11-26T12:00:31Z"
+    assert told(seen(since=NOON + timedelta(seconds=1)), up).since == "2026-11-26T12:00:01Z"
 
 
 def test_peer_that_nobody_saw_end_is_down_since_the_first_look_and_stays_so() -> None:

@@ -118,7 +118,8 @@ def test_session_that_was_up_before_anybody_listened_says_since_when() -> None:
     (one,) = state().neighbors
     picture.states(NeighborStates(neighbors=(replace(one, up_seconds=60),)), NOON)
     picture.give_up()
-    assert seen(picture).since == NOON - MINUTE
+    assert (seen(picture).since, seen(picture).is_since_seen) == (NOON - MINUTE, False)
+    assert seen(up()).is_since_seen
 
 
 def test_session_that_exabgp_shows_as_ended_ended_by_then() -> None:
