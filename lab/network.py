@@ -82,8 +82,15 @@ def _is_usable(namespace: str) -> bool:
 
 
 def _remove_namespace(lab: Lab, host: str) -> None:
-    if lab.namespace(host) in namespaces():
-        run(["ip", "netns", "delete", lab.namespace(host)])
+    """Somebody else may be at the same leftovers."""
+    name = lab.namespace(host)
+    if name not in namespaces():
+        return
+    try:
+        run(["ip", "netns", "delete", name])
+    except LabError:
+        if name in namespaces():
+            raise
 
 
 def _add_namespace(lab: Lab, host: str) -> str:
