@@ -97,7 +97,7 @@ class Chaos:
                 else:
                     act(self)
                 self.pause(self.dice.choice((0.0, 0.05, 0.3, 1.0, 2.0)))
-            self.pause(self.dice.choice((0.0, 0.5, 2.0, 11.0)))
+            self.pause(self.dice.choice((0.0, 0.5, 2.0, 11.0, 11.0)))
         self.say("every fault has ended")
         self.settle()
 
@@ -318,13 +318,16 @@ def freeze(chaos: Chaos) -> Callable[[], None] | None:
 
 
 def black_hole(chaos: Chaos) -> Callable[[], None]:
-    """The router loses every packet to a node; no link goes down."""
+    """The router loses every packet to a node; no link goes down. What is decided meanwhile goes into the hole."""
     node = chaos.dice.choice(NODES)
     ip = ["ip", "-n", chaos.lab.namespace("tor"), "route"]
     both = [str(node.address), str(node.address_v6)]
     chaos.say(f"black hole before {node.name}")
     for address in both:
         run([*ip, "replace", "blackhole", address])
+    for _ in range(chaos.dice.randint(0, 3)):
+        chaos.pause(chaos.dice.choice((0.05, 0.5, 2.5)))
+        chaos.dice.choice((edit_services, flicker, exclude))(chaos)
 
     def heal() -> None:
         chaos.say(f"no black hole before {node.name}")
@@ -336,7 +339,10 @@ def black_hole(chaos: Chaos) -> Callable[[], None]:
 
 
 FAULTS: tuple[Act, ...] = (freeze, black_hole)
-ACTS: tuple[Act, ...] = (edit_services, edit_services, flicker, exclude, edit_peers, clear, reload, kill, kill, *FAULTS)
+ACTS: tuple[Act, ...] = (
+    *(edit_services, edit_services, flicker, exclude, edit_peers),
+    *(clear, reload, kill, kill, freeze, black_hole, black_hole),
+)
 
 
 def main() -> int:
