@@ -95,11 +95,37 @@ bench-soak: setup ## half an hour with 100 local addresses and load: moves, and 
 bench-bfd: setup ## what a client sees of a node in a black hole, 30 times with BFD of 3 x 100 ms (RUNS=; needs root, minutes)
 	@$(BIN)/python -m bench.bfd --runs $(or $(RUNS),30)
 
+DOCKER ?= docker
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+.PHONY: images
+images: ## build the container images (DOCKER=podman, IMAGE_FLAGS="--build-arg BASE=...", REGISTRY=registry.example/)
+	$(DOCKER) build $(IMAGE_FLAGS) -f images/announcer.Dockerfile -t $(REGISTRY)announcer:$(VERSION) .
+	$(DOCKER) build $(IMAGE_FLAGS) -f images/exabgp.Dockerfile -t $(REGISTRY)announcer-exabgp:$(VERSION) .
+
+.PHONY: test-images
+test-images: setup ## tests of the images of `make images` as deploy/ runs them (needs root and docker)
+	$(BIN)/pytest tests/images $(PYTEST_ARGS)
+
+CYCLONEDX := build/sbom/bin/cyclonedx-py requirements --output-reproducible
+
+.PHONY: sbom
+sbom: ## what the images have beside their base, as CycloneDX: build/announcer.cdx.json, build/announcer-exabgp.cdx.json
+	python3 -m venv build/sbom
+	build/sbom/bin/pip -q install cyclonedx-bom==7.5.0
+	$(CYCLONEDX) images/announcer.txt --pyproject pyproject.toml -o build/announcer.cdx.json
+	$(CYCLONEDX) images/exabgp.txt -o build/announcer-exabgp.cdx.json
+
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-header
+
 .PHONY: lock
 lock: venv ## pin all dependencies again, without addresses
 	$(BIN)/pip -q install uv
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --group dev --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-header pyproject.toml -o requirements.txt
+	$(COMPILE) --group dev pyproject.toml -o requirements.txt
+	$(COMPILE) --no-annotate -c requirements.txt --no-emit-package exabgp pyproject.toml -o images/announcer.txt
+	echo exabgp | $(COMPILE) --no-annotate -c requirements.txt - -o images/exabgp.txt
+	echo 'setuptools>=77' | $(COMPILE) --no-annotate - -o images/build.txt
 
 .PHONY: setup
 setup: ## install the system packages and the virtual environment where they are missing
