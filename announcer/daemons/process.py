@@ -16,7 +16,10 @@ NICE: Final = -10
 CLOSING_SECONDS: Final = 5.0
 """As long as a write to the API server may take."""
 THREADS: Final = 2
+GARBAGE_SECONDS: Final = 1.0
 WHOLE_SECONDS: Final = 3600.0
+NEW_MOST: Final = 50_000
+"""Objects that are looked at in one go: some 5 ms."""
 TURN_SECONDS: Final = 0.0002
 
 
@@ -47,37 +50,33 @@ def use_few_threads() -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="computing"))
 
 
-def keep_pauses_short(clock: Callable[[], float] = time.monotonic) -> Callable[[], None]:
-    """Look no more at what has outlived a whole garbage collection: each looks only at what is new since the last.
+async def collect_garbage() -> None:
+    """For ever: once a second, and only what is new since; where that is much, it is spared.
 
-    Otherwise one takes 40 to 60 ms with ten thousand Services, all threads stand still meanwhile, and several in a row
-    make a fail-over late. What becomes a cycle of garbage after that stays until the whole is looked at again, every
-    WHOLE_SECONDS. Returns what undoes it.
+    By itself Python collects when much has been made, which is when much is alive: with ten thousand Services that
+    takes 40 to 60 ms in which all threads stand still, several times in a row, and makes fail-overs late. What is
+    spared and becomes a cycle of garbage stays until the whole is looked at, every WHOLE_SECONDS.
     """
-    whole = clock()
-
-    def spare(phase: str, info: dict[str, int]) -> None:
-        nonlocal whole
-        if phase != "stop" or info["generation"] < 2:
-            return
-        if clock() - whole >= WHOLE_SECONDS:
-            whole = clock()
-            gc.unfreeze()
-        else:
+    gc.disable()
+    try:
+        whole = time.monotonic()
+        while True:
+            await asyncio.sleep(GARBAGE_SECONDS)
+            if time.monotonic() - whole >= WHOLE_SECONDS:
+                whole = time.monotonic()
+                gc.unfreeze()
+                gc.collect()
+            elif gc.get_count()[0] < NEW_MOST:
+                gc.collect(0)
             gc.freeze()
-
-    def undo() -> None:
-        gc.callbacks.remove(spare)
+    finally:
         gc.unfreeze()
-
-    gc.callbacks.append(spare)
-    return undo
+        gc.enable()
 
 
 def prepare() -> None:
     """The interpreter of a daemon, within its loop."""
     take_turns_often()
-    keep_pauses_short()
     use_few_threads()
 
 
@@ -99,9 +98,11 @@ async def run_until_told(
     if on_hangup is not None:
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
     working = asyncio.ensure_future(work())
+    collecting = asyncio.ensure_future(collect_garbage())
     telling = asyncio.ensure_future(told.wait())
     await asyncio.wait({working, telling}, return_when=asyncio.FIRST_COMPLETED)
     telling.cancel()
+    collecting.cancel()
     if working.done():
         working.result()
         return

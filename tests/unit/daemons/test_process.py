@@ -11,13 +11,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from announcer.daemons import process
-from announcer.daemons.process import (
-    WHOLE_SECONDS,
-    go_before_others,
-    keep_pauses_short,
-    run_until_told,
-    use_few_threads,
-)
+from announcer.daemons.process import collect_garbage, go_before_others, run_until_told, use_few_threads
+from tests.waiting import until
 
 
 def order(before_end: Callable[[], Awaitable[None]] | None) -> list[str]:
@@ -100,26 +95,24 @@ def test_computations_share_two_threads() -> None:
     assert all(name.startswith("computing") for name in names)
 
 
-def test_what_outlived_a_collection_is_looked_at_again_only_once_in_a_while() -> None:
-    now = 0.0
-    undo = keep_pauses_short(lambda: now)
-    try:
-        gc.collect()
-        assert gc.get_freeze_count() > len(gc.get_objects())
-        lost = weakref.ref(cycle := Cycle())
-        gc.collect()
-        del cycle
-        gc.collect()
-        assert lost(), "a cycle that had outlived a collection is not looked at"
-        now = WHOLE_SECONDS
-        gc.collect()
-        gc.collect()
-        assert not lost()
-        fresh = weakref.ref(Cycle())
-        gc.collect()
-        assert not fresh()
-    finally:
-        undo()
+def test_garbage_is_collected_now_and_then_but_not_where_much_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "GARBAGE_SECONDS", 0.01)
+
+    async def test() -> None:
+        collecting = asyncio.ensure_future(collect_garbage())
+        await until(lambda: not gc.isenabled(), what="Python's own rhythm is off")
+        lost = weakref.ref(Cycle())
+        await until(lambda: lost() is None, what="a cycle was collected")
+        spared, many = weakref.ref(Cycle()), [[] for _ in range(process.NEW_MOST)]  # type: ignore[var-annotated]
+        await until(lambda: gc.get_freeze_count() > len(many), what="what is new was spared")
+        assert spared() is not None
+        monkeypatch.setattr(process, "WHOLE_SECONDS", 0.0)
+        await until(lambda: spared() is None, what="the whole was looked at")
+        collecting.cancel()
+        await asyncio.wait({collecting})
+
+    asyncio.run(test())
+    assert gc.isenabled()
     assert gc.get_freeze_count() == 0
 
 
