@@ -1,8 +1,8 @@
 """`make bench-bfd`: how long a client waits when a node falls into a black hole, with BFD of 3 x 100 ms.
 
-    python -m bench.bfd [--runs 30] [--load 2]
+    python -m bench.bfd [--runs 30] [--load 2] [--router frr|bird]
 
-A lab of its own with FRR as router and lab/manifests/bfd, busy processes beside it, and a client outside that asks a
+A lab of its own with lab/manifests/bfd, busy processes beside it, and a client outside that asks a
 virtual address every millisecond. The node that answers it is taken off its switch; the link keeps its carrier. The
 outage runs from the last answer to the first one of another node. Then the node's port is put back: how long until the
 router has it again. The exit status is 0 only if every outage is within its bound. Needs root, some minutes.
@@ -29,8 +29,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--load", type=int, default=2, help="busy processes")
+    parser.add_argument("--router", default="frr", choices=["frr", "bird"], help="GoBGP 3.10 has no BFD")
     arguments = parser.parse_args()
-    with laboratory("purelb") as lab:
+    with laboratory("purelb", router=arguments.router) as lab:
         put(lab, "bgp.yaml", (MANIFEST_SETS / "bfd" / "bgp.yaml").read_text("utf-8"))
         scene = Scene(lab)
         with scene.busy(arguments.load):

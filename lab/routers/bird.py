@@ -34,6 +34,7 @@ filter pools_v6 {{
 }}
 
 protocol device {{ scan time 2; }}
+protocol bfd {{ interface "eth0" {{ interval 100 ms; multiplier 3; }}; }}
 protocol kernel {{
     ipv4 {{ export all; }};
     merge paths on limit {PATHS_MOST};
@@ -48,6 +49,7 @@ template bgp node {{
     hold time 9;
     keepalive time 3;
     error wait time 1, 2;
+    bfd on;
 }}
 template bgp node_v4 from node {{
     local {TOR} as {TOR_ASN};
