@@ -1,5 +1,6 @@
 """FRR's zebra, bfdd and bgpd, beside any FRR that the machine runs."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -78,7 +79,19 @@ def prepare(lab: Lab) -> None:
 
 
 def argvs(lab: Lab) -> Mapping[str, list[str]]:
-    return {daemon: daemon_argv(lab, daemon) for daemon in ORDER}
+    """Each once the one before it is there, as FRR's own watchfrr does: a bgpd that zebra knows before bfdd may get no
+    BFD session at all (8.4, one start of ten on a busy machine).
+    """
+    client = {"zebra": "", "bfdd": "zebra", "bgpd": "bfdd"}
+    return {daemon: _after(lab, client[daemon], daemon_argv(lab, daemon)) for daemon in ORDER}
+
+
+def _after(lab: Lab, daemon: str, argv: list[str]) -> list[str]:
+    if not daemon:
+        return argv
+    asked = f"{shlex.join(vtysh(lab, 'show zebra client summary'))} 2>&1"
+    seen = {"zebra": "Name", "bfdd": "bfd"}[daemon]
+    return ["sh", "-c", f"until {asked} | grep -q {seen}; do sleep 0.1; done; exec {shlex.join(argv)}"]
 
 
 def daemon_argv(lab: Lab, daemon: str) -> list[str]:
