@@ -103,7 +103,7 @@ def test_garbage_is_collected_now_and_then_but_not_where_much_is_new(monkeypatch
         await until(lambda: not gc.isenabled(), what="Python's own rhythm is off")
         lost = weakref.ref(Cycle())
         await until(lambda: lost() is None, what="a cycle was collected")
-        spared, many = weakref.ref(Cycle()), [[] for _ in range(process.NEW_MOST)]  # type: ignore[var-annotated]
+        spared, many = weakref.ref(Cycle()), [[] for _ in range(2 * process.NEW_MOST)]  # type: ignore[var-annotated]
         await until(lambda: gc.get_freeze_count() > len(many), what="what is new was spared")
         assert spared() is not None
         monkeypatch.setattr(process, "WHOLE_SECONDS", 0.0)
