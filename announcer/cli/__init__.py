@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from announcer import log
-from announcer.cli import run, status
+from announcer.cli import cleanup, run, status
 from announcer.core.own import SETTINGS, read_timing
 from announcer.metrics import Address
 from announcer.store import StoreError
@@ -74,10 +74,15 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("-o", "--output", choices=("table", "json"), default="table")
     _add_lease_name(show)
     show.set_defaults(action=status.status)
+    clean = commands.add_parser(
+        "cleanup", help="take addresses, routes and links of ours off this node, after its agent and ExaBGP have ended"
+    )
+    clean.set_defaults(action=cleanup.cleanup)
     for command in (agent, allocator, show):
         _add_store(command)
+    for command in (agent, allocator, show, clean):
         command.add_argument("--log-format", choices=("text", "json"), default="text")
-        quiet = "warning" if command is show else "info"
+        quiet = "warning" if command in {show, clean} else "info"
         command.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default=quiet)
     return parser
 

@@ -30,6 +30,7 @@ from announcer.core.model import (
     IfName,
     IPAddress,
     IPNetwork,
+    KernelAction,
     KernelRoute,
     ObservedBfd,
     ObservedBgp,
@@ -37,7 +38,9 @@ from announcer.core.model import (
     ObservedPeer,
     PutAddresses,
     PutRoute,
+    RemoveAddresses,
     RemoveRoute,
+    RemoveVirtualLink,
     Route,
     RouteKind,
     SetBfd,
@@ -221,6 +224,21 @@ def is_drastic(desired: Desired, kernel: ObservedKernel) -> bool:
     have = {a.address for a in kernel.addresses if a.is_ours and a.valid_seconds is None}
     lost = have - desired.addresses - desired.keep
     return 2 * len(lost) > len(have)
+
+
+def clear(kernel: ObservedKernel) -> tuple[KernelAction, ...]:
+    """What takes all that is ours off a node whose agent and sidecar have ended for good. Devconf stays as it is, as
+    nobody knows what it was before.
+    """
+    found: dict[IfName, list[IPAddress]] = {}
+    for a in kernel.addresses:
+        if a.is_ours:
+            found.setdefault(a.ifname, []).append(a.address)
+    return (
+        *(RemoveAddresses(ifname=ifname, addresses=_sorted(found[ifname])) for ifname in sorted(found)),
+        *(RemoveRoute(route=r) for r in sorted(kernel.routes, key=_route_order) if r.is_ours),
+        *(RemoveVirtualLink(ifname=ln.ifname) for ln in kernel.links if ln.is_ours),
+    )
 
 
 def _sorted(addresses: Iterable[IPAddress]) -> tuple[IPAddress, ...]:

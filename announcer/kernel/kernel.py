@@ -28,6 +28,7 @@ from announcer.core.model import (
     PutRoute,
     RemoveAddresses,
     RemoveRoute,
+    RemoveVirtualLink,
     RouteKind,
     SetDevconf,
 )
@@ -80,6 +81,8 @@ class Kernel:
         match action:
             case AddVirtualLink():
                 await self._add_virtual_link(action.ifname)
+            case RemoveVirtualLink():
+                await self._remove_virtual_link(action.ifname)
             case SetDevconf():
                 await self._set_devconf(action)
             case PutAddresses():
@@ -138,6 +141,13 @@ class Kernel:
                     raise refused[0]
             await self._request([links.mark(_index(ifname))])
         await self._request([links.set_up(_index(ifname))])
+
+    async def _remove_virtual_link(self, ifname: IfName) -> None:
+        for link in map(links.read, await self._ask("get_links")):
+            if link.ifname == ifname and not link.is_ours:
+                raise KernelError(f"{ifname} is not ours (no alias {links.ALIAS}) and stays")
+            if link.ifname == ifname:
+                await self._request([links.remove(link.ifindex)], fine={errno.ENODEV})
 
     async def _set_devconf(self, action: SetDevconf) -> None:
         await self._request([links.set_devconf(_index(action.ifname), action)])

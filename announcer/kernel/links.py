@@ -9,7 +9,7 @@ from typing import Any
 from announcer.core.model import Devconf, IfName, Link, SetDevconf
 from announcer.kernel.channel import NLM_F_CREATE, NLM_F_EXCL, attribute, nested
 
-RTM_NEWLINK, RTM_SETLINK = 16, 19
+RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK = 16, 17, 19
 IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
 IFLA_IFNAME, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_AF_SPEC = 3, 18, 20, 26
 IFLA_INFO_KIND, IFLA_INET_CONF, IFLA_INET6_ADDR_GEN_MODE = 1, 1, 8
@@ -53,6 +53,10 @@ def create(ifname: str, kind: str) -> tuple[int, int, bytes]:
     body = IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + attribute(IFLA_IFNAME, ifname.encode() + b"\0")
     body += nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, kind.encode()))
     return RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body
+
+
+def remove(ifindex: int) -> tuple[int, int, bytes]:
+    return RTM_DELLINK, 0, IFINFOMSG.pack(socket.AF_UNSPEC, 0, ifindex, 0, 0)
 
 
 def mark(ifindex: int) -> tuple[int, int, bytes]:

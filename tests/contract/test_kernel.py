@@ -21,6 +21,7 @@ from announcer.core.model import (
     PutRoute,
     RemoveAddresses,
     RemoveRoute,
+    RemoveVirtualLink,
     RouteKind,
     SetDevconf,
 )
@@ -87,6 +88,19 @@ def test_virtual_link_is_there_up_and_ours(run: Run) -> None:
         seen = await done(edge, AddVirtualLink(ifname=LB0))
         (link,) = (link for link in seen.links if link.ifname == LB0)
         assert (link.is_ours, link.is_up, link.has_carrier) == (True, True, True)
+
+    run(test)
+
+
+def test_virtual_link_is_removed_and_a_link_of_others_is_not(run: Run) -> None:
+    async def test(edge: Edge) -> None:
+        await done(edge, AddVirtualLink(ifname=LB0), PutAddresses(ifname=LB0, addresses=(V4,)))
+        seen = await done(edge, RemoveVirtualLink(ifname=LB0))
+        assert LB0 not in {link.ifname for link in seen.links}
+        assert not ours(seen, LB0)
+        with pytest.raises(KernelError, match="is not ours"):
+            await edge.apply(RemoveVirtualLink(ifname=ETH0))
+        assert ETH0 in {link.ifname for link in (await edge.read()).links}
 
     run(test)
 

@@ -20,6 +20,7 @@ from announcer.core.model import (
     PutRoute,
     RemoveAddresses,
     RemoveRoute,
+    RemoveVirtualLink,
     Scope,
     SetDevconf,
 )
@@ -50,6 +51,8 @@ class FakeKernel:
         match action:
             case AddVirtualLink():
                 self._add_link(action.ifname)
+            case RemoveVirtualLink():
+                self._remove_link(action.ifname)
             case SetDevconf():
                 self._set_devconf(action)
             case PutAddresses():
@@ -89,6 +92,13 @@ class FakeKernel:
             self.seen = replace(self.seen, links=(*self.seen.links, made))
         up = replace(self._link(ifname), is_up=True, has_carrier=True)
         self.seen = replace(self.seen, links=tuple(up if ln.ifname == ifname else ln for ln in self.seen.links))
+
+    def _remove_link(self, ifname: IfName) -> None:
+        if any(link.ifname == ifname and not link.is_ours for link in self.seen.links):
+            raise KernelError("is not ours and stays")
+        left = tuple(a for a in self.seen.addresses if a.ifname != ifname)
+        links = tuple(link for link in self.seen.links if link.ifname != ifname)
+        self.seen = replace(self.seen, links=links, addresses=left)
 
     def _set_devconf(self, action: SetDevconf) -> None:
         link = self._link(action.ifname)

@@ -58,11 +58,12 @@ def docker(*arguments: str) -> str:
 
 
 def containers() -> dict[str, Any]:
-    """Those of deploy/base, by name."""
+    """Those of deploy/base and deploy/cleanup, by name."""
     found: dict[str, Any] = {}
-    for file in ("daemonset-agent", "deployment-allocator"):
-        pod = yaml.safe_load((DEPLOY / "base" / f"{file}.yaml").read_text("utf-8"))["spec"]["template"]["spec"]
-        found |= {one["name"]: {**one, "pod": pod.get("securityContext", {})} for one in pod["containers"]}
+    for file in ("base/daemonset-agent", "base/deployment-allocator", "cleanup/daemonset-cleanup"):
+        pod = yaml.safe_load((DEPLOY / f"{file}.yaml").read_text("utf-8"))["spec"]["template"]["spec"]
+        there = [*pod.get("initContainers", []), *pod["containers"]]
+        found |= {one["name"]: {**one, "pod": pod.get("securityContext", {})} for one in there}
     return found
 
 
@@ -187,3 +188,17 @@ def test_agent_may_go_before_others_and_nothing_is_refused(tmp_path: Path) -> No
         lines = [json.loads(line) for line in pod.logs("agent").splitlines()]
         assert [line for line in lines if line["level"] in {"warning", "error"}] == []
         assert pod.inside("agent", "python3", "-c", "import os; print(os.getpriority(os.PRIO_PROCESS, 1))") == "-10"
+
+
+def test_node_is_as_it_was_once_it_has_been_cleaned_up(tmp_path: Path) -> None:
+    with running(tmp_path) as (pod, router):
+        before = pod.node.ip("address"), pod.node.ip("route")
+        for name, more in (("exabgp", ()), ("agent", ("--manifests=/manifests",))):
+            pod.start(name, *more)
+        wait_until(lambda: has_route(router), 60.0, "the route")
+        for name in ("agent", "exabgp"):
+            pod.kill(name)
+        assert "kube-lb0" in pod.node.ip("address")
+        pod.start("cleanup")
+        wait_until(lambda: "removed link kube-lb0" in pod.logs("cleanup"), 20.0, "the cleanup")
+        assert (pod.node.ip("address"), pod.node.ip("route")) == before

@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield made
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", [*PLACES, "cleanup"])
 def test_api_server_takes_all_of_it(server: Cluster, place: str) -> None:
     objects = kustomize(place)
     done = server.kubectl("apply", "-k", str(DEPLOY / place), "--dry-run=server", "--warnings-as-errors")

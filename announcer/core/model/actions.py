@@ -17,6 +17,13 @@ class AddVirtualLink:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveVirtualLink:
+    """Remove a link that carries our mark, and no other."""
+
+    ifname: IfName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetDevconf:
     """Set these values of a link through IFLA_INET_CONF; None leaves one as it is."""
 
@@ -154,7 +161,7 @@ class SendEcho:
     echoes: tuple[Echo, ...]
 
 
-KernelAction = AddVirtualLink | SetDevconf | PutAddresses | RemoveAddresses | PutRoute | RemoveRoute
+KernelAction = AddVirtualLink | RemoveVirtualLink | SetDevconf | PutAddresses | RemoveAddresses | PutRoute | RemoveRoute
 BgpAction = SetPeers | TearDown | AdvertiseRoutes | WithdrawRoutes
 WireAction = SendProbe | SendAnnouncement | SendRequest | SendEcho
 Action = KernelAction | BgpAction | SetBfd | WireAction

@@ -19,13 +19,15 @@ from announcer.core.model import (
     ObservedPeer,
     PutAddresses,
     PutRoute,
+    RemoveAddresses,
     RemoveRoute,
+    RemoveVirtualLink,
     Route,
     SetDevconf,
     SetPeers,
     WithdrawRoutes,
 )
-from announcer.core.plan import Pace, Plan, plan
+from announcer.core.plan import Pace, Plan, clear, plan
 from tests.builders import held, ip, kernel, net, route
 
 TOR = ip("10.111.111.254")
@@ -187,3 +189,21 @@ def test_plan_takes_no_peer_and_no_route_away_while_a_peer_cannot_be_understood(
     for seen in (tor(Route(prefix=NET)), ObservedBgp(), UNKNOWN):
         actions = plan(unsure, kernel(), seen, 0.0, Pace()).actions
         assert [a for a in actions if isinstance(a, SetPeers | AdvertiseRoutes | WithdrawRoutes)] == [keeping]
+
+
+def test_clear_names_all_that_is_ours_and_nothing_else() -> None:
+    seen = with_link(kernel())
+    mine = replace(LB0, ifname=IfName("kube-lb1"), is_ours=True)
+    addresses = (
+        held("10.113.113.101"),
+        held("10.113.113.100"),
+        held("10.1.1.1", "eth0", 300),
+        held("10.9.9.9", protocol=0),
+    )
+    seen = replace(seen, links=(*seen.links, mine), addresses=(*seen.addresses, *addresses))
+    assert clear(seen) == (
+        RemoveAddresses(ifname=IfName("eth0"), addresses=(ip("10.1.1.1"),)),
+        RemoveAddresses(ifname=IfName("kube-lb0"), addresses=(ip("10.113.113.100"), ip("10.113.113.101"))),
+        RemoveRoute(route=END),
+        RemoveVirtualLink(ifname=IfName("kube-lb1")),
+    )

@@ -14,14 +14,22 @@ KUSTOMIZATIONS = sorted([*DEPLOY.rglob("kustomization.yaml"), *DEPLOY.rglob("Kus
 Raw = dict[str, Any]
 
 
-def pod(name: str) -> Raw:
-    found: Raw = yaml.safe_load((DEPLOY / "base" / f"{name}.yaml").read_text("utf-8"))["spec"]["template"]["spec"]
+def pod(name: str, folder: str = "base") -> Raw:
+    found: Raw = yaml.safe_load((DEPLOY / folder / f"{name}.yaml").read_text("utf-8"))["spec"]["template"]["spec"]
     return found
 
 
 AGENT, ALLOCATOR = pod("daemonset-agent"), pod("deployment-allocator")
-CONTAINERS = {one["name"]: one for one in (*AGENT["containers"], *ALLOCATOR["containers"])}
-CAPABILITIES = {"agent": ["NET_ADMIN", "NET_RAW", "SYS_NICE"], "exabgp": [], "allocator": []}
+CLEANUP = pod("daemonset-cleanup", "cleanup")
+PROCESSES = (*AGENT["containers"], *ALLOCATOR["containers"])
+CONTAINERS = {one["name"]: one for one in (*PROCESSES, *CLEANUP["initContainers"], *CLEANUP["containers"])}
+CAPABILITIES = {
+    "agent": ["NET_ADMIN", "NET_RAW", "SYS_NICE"],
+    "exabgp": [],
+    "allocator": [],
+    "cleanup": ["NET_ADMIN"],
+    "clean": [],
+}
 
 
 @pytest.mark.parametrize("file", KUSTOMIZATIONS, ids=lambda file: file.parent.name)
@@ -43,6 +51,7 @@ def test_container_may_do_what_it_needs_and_no_more(name: str) -> None:
 def test_only_the_agents_pod_is_root_and_on_the_nodes_network() -> None:
     assert AGENT["hostNetwork"] is True
     assert {one["securityContext"]["runAsUser"] for one in AGENT["containers"]} == {0}
+    assert CLEANUP["automountServiceAccountToken"] is False
     assert "hostNetwork" not in ALLOCATOR
     assert ALLOCATOR["securityContext"]["runAsNonRoot"] is True
 
@@ -70,6 +79,11 @@ def test_arguments_are_the_programs_and_probes_ask_where_it_answers(name: str, m
     assert {one["port"] for one in probes.values()} == {"metrics"}
     assert [one["path"] for one in probes.values()] == ["/healthz", "/healthz", "/readyz"]
     assert {one["name"] for one in container["env"]} >= {"POD_NAMESPACE"}
+
+
+def test_cleanup_runs_to_its_end_before_its_pod_is_ready() -> None:
+    (cleanup,) = CLEANUP["initContainers"]
+    assert _parser().parse_args(cleanup["args"]).command == "cleanup"
 
 
 def test_images_are_of_this_version() -> None:
