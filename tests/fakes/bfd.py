@@ -34,7 +34,7 @@ class FakeBfd:
                 since=self._clock(),
             )
             kept[one.peer_address] = self._seen.get(one.peer_address, fresh)
-        self._seen = kept
+        self._seen = {peer: kept[peer] for peer in sorted(kept, key=lambda a: (a.version, int(a)))}
 
     async def run(self) -> None:
         await asyncio.Event().wait()
