@@ -43,6 +43,8 @@ def main() -> int:
     outages, returns = zip(*found, strict=True)
     say("from the black hole to the next answer", outages)
     say("from the mended cable to the route in the FIB", returns)
+    within = sum(outage <= OUTAGE_MOST for outage in outages)
+    sys.stdout.write(f"outages of {OUTAGE_MOST * 1000:.0f} ms at most: {within} of {len(outages)}\n")
     bounds = Bounds()
     bounds.most(f"outage by BFD, worst of {len(outages)}", max(outages), OUTAGE_MOST, "s")
     sys.stdout.write("".join(f"{bound}\n" for bound in bounds.found))
