@@ -102,6 +102,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 images: ## build the container images (DOCKER=podman, IMAGE_FLAGS="--build-arg BASE=...", REGISTRY=registry.example/)
 	$(DOCKER) build $(IMAGE_FLAGS) -f images/announcer.Dockerfile -t $(REGISTRY)announcer:$(VERSION) .
 	$(DOCKER) build $(IMAGE_FLAGS) -f images/exabgp.Dockerfile -t $(REGISTRY)announcer-exabgp:$(VERSION) .
+	$(DOCKER) build $(IMAGE_FLAGS) -f images/bfd.Dockerfile -t $(REGISTRY)announcer-bfd:$(VERSION) .
 
 .PHONY: test-images
 test-images: setup ## tests of the images of `make images` as deploy/ runs them (needs root and docker)

@@ -10,7 +10,7 @@ from lab.topology import REPOSITORY
 
 Raw = dict[str, Any]
 DEPLOY: Final = REPOSITORY / "deploy"
-PLACES: Final = (".", "base", "overlays/metallb", "overlays/prometheus", "overlays/purelb")
+PLACES: Final = (".", "base", "overlays/bfd", "overlays/metallb", "overlays/prometheus", "overlays/purelb")
 """All that people apply with -k, below deploy/."""
 
 

@@ -5,7 +5,7 @@ the containers of the DaemonSet in it, with the user and capabilities of deploy/
 """
 
 import json
-import time
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -16,8 +16,9 @@ import yaml
 
 from lab.command import LabError, run, wait_until
 from tests.deploying import DEPLOY
+from tests.integration.bfdd import daemon
 from tests.integration.exabgp import Router, frr
-from tests.integration.netns import Namespace, cable, namespace
+from tests.integration.netns import NUMBERS, PREFIX, Namespace, cable, namespace
 
 START_SECONDS = 2.0
 NO_SHELL = [f"--volume=/dev/null:/usr/bin/{shell}" for shell in ("dash", "bash")]
@@ -36,7 +37,12 @@ metadata: {name: all, namespace: a}
 apiVersion: metallb.io/v1beta2
 kind: BGPPeer
 metadata: {name: tor, namespace: a}
-spec: {myASN: 64512, peerASN: 64513, peerAddress: 10.9.0.1, holdTime: 9s}
+spec: {myASN: 64512, peerASN: 64513, peerAddress: 10.9.0.1, holdTime: 9s, bfdProfile: fast}
+---
+apiVersion: metallb.io/v1beta1
+kind: BFDProfile
+metadata: {name: fast, namespace: a}
+spec: {receiveInterval: 300, transmitInterval: 300}
 ---
 apiVersion: v1
 kind: Service
@@ -58,13 +64,14 @@ def docker(*arguments: str) -> str:
 
 
 def containers() -> dict[str, Any]:
-    """Those of deploy/base and deploy/cleanup, by name."""
+    """Those of deploy/base, deploy/cleanup and the component bfd, by name."""
     found: dict[str, Any] = {}
     for file in ("base/daemonset-agent", "base/deployment-allocator", "cleanup/daemonset-cleanup"):
         pod = yaml.safe_load((DEPLOY / f"{file}.yaml").read_text("utf-8"))["spec"]["template"]["spec"]
         there = [*pod.get("initContainers", []), *pod["containers"]]
         found |= {one["name"]: {**one, "pod": pod.get("securityContext", {})} for one in there}
-    return found
+    *_, bfdd = yaml.safe_load((DEPLOY / "components" / "bfd" / "patch-agent.yaml").read_text("utf-8"))
+    return found | {"bfdd": {**bfdd["value"], "pod": {}}}
 
 
 def flags(container: Any) -> list[str]:
@@ -79,10 +86,13 @@ class Pod:
     """The agent and ExaBGP of a node n1, in a network of their own with eth0."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self.name = f"ann-t-{time.time_ns()}"
-        self._folder, self._stack = folder, stack
-        self._volume = docker("volume", "create", "--opt=type=tmpfs", "--opt=device=tmpfs")
-        stack.callback(docker, "volume", "rm", self._volume)
+        self.name = f"{PREFIX}-{os.getpid()}-pod{next(NUMBERS)}"
+        self._stack = stack
+        self._mounts = [f"--volume={folder}:/manifests"]
+        for place in ("/run/announcer", "/run/bfd"):
+            volume = docker("volume", "create", "--opt=type=tmpfs", "--opt=device=tmpfs")
+            stack.callback(docker, "volume", "rm", volume)
+            self._mounts.append(f"--volume={volume}:{place}")
         image = containers()["agent"]["image"]
         hold = ("--network=none", "--entrypoint=python3", image, "-c", "import signal; signal.pause()")
         self._run(self.name, *hold)
@@ -90,10 +100,9 @@ class Pod:
 
     def start(self, name: str, *more: str) -> None:
         container = containers()[name]
-        mounts = [f"--volume={self._volume}:/run/announcer", f"--volume={self._folder}:/manifests"]
         network = f"--network=container:{self.name}"
         arguments = [*container.get("args", []), *more]
-        options = [*flags(container), network, "--env=NODE_NAME=n1", *mounts]
+        options = [*flags(container), network, "--env=NODE_NAME=n1", *self._mounts]
         self._run(f"{self.name}-{name}", *options, container["image"], *arguments)
 
     def kill(self, name: str) -> None:
@@ -117,6 +126,13 @@ class Pod:
 
 @contextmanager
 def running(folder: Path) -> Iterator[tuple[Pod, Router]]:
+    with running_at(folder) as (pod, router, _):
+        yield pod, router
+
+
+@contextmanager
+def running_at(folder: Path) -> Iterator[tuple[Pod, Router, Namespace]]:
+    """With the router's namespace."""
     (folder / "objects.yaml").write_text(OBJECTS, encoding="utf-8")
     with ExitStack() as stack:
         tor = stack.enter_context(namespace())
@@ -124,7 +140,7 @@ def running(folder: Path) -> Iterator[tuple[Pod, Router]]:
         cable(pod.node, "eth0", tor, "eth0")
         pod.node.ip("address", "add", "10.9.0.2/24", "dev", "eth0")
         tor.ip("address", "add", "10.9.0.1/24", "dev", "eth0")
-        yield pod, stack.enter_context(frr(tor))
+        yield pod, stack.enter_context(frr(tor)), tor
 
 
 def has_route(router: Router) -> bool:
@@ -188,6 +204,17 @@ def test_agent_may_go_before_others_and_nothing_is_refused(tmp_path: Path) -> No
         lines = [json.loads(line) for line in pod.logs("agent").splitlines()]
         assert [line for line in lines if line["level"] in {"warning", "error"}] == []
         assert pod.inside("agent", "python3", "-c", "import os; print(os.getpriority(os.PRIO_PROCESS, 1))") == "-10"
+
+
+def test_bfdd_beside_the_agent_has_its_session_with_the_router(tmp_path: Path) -> None:
+    with running_at(tmp_path) as (pod, router, tor), daemon(tor) as theirs:
+        wait_until((theirs.directory / "bfdd.vty").exists, 10.0, "the router's bfdd")
+        theirs.configure("peer 10.9.0.2", "no shutdown")
+        pod.start("exabgp")
+        pod.start("bfdd")
+        pod.start("agent", "--manifests=/manifests", "--bfd-dir=/run/bfd")
+        wait_until(lambda: theirs.states() == {"10.9.0.2": "up"}, 30.0, "the BFD session")
+        wait_until(lambda: has_route(router), 60.0, "the route")
 
 
 def test_node_is_as_it_was_once_it_has_been_cleaned_up(tmp_path: Path) -> None:

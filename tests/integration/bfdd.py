@@ -1,5 +1,6 @@
 """A real bfdd alone in a namespace: no zebra, no bgpd, as the sidecar runs it."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -43,6 +44,12 @@ class Daemon:
             elif line.startswith("  "):
                 here.add(line.strip())
         return found
+
+    def states(self) -> dict[str, str]:
+        """Of its sessions, by the peer's address."""
+        argv = ["vtysh", "--vty_socket", str(self.directory), "-d", "bfdd", "-c", "show bfd peers json"]
+        shown = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+        return {one["peer"]: one["status"] for one in json.loads(shown)}
 
     def configure(self, *lines: str) -> None:
         """As a person would, below `bfd`."""

@@ -21,11 +21,14 @@ def without(objects: list[Raw], *kinds: str) -> list[Raw]:
     return [one for one in objects if one["kind"] not in kinds]
 
 
-@pytest.mark.parametrize(("place", "settings"), [("base", ()), ("overlays/prometheus", ("podMonitors=true",))])
-def test_chart_has_the_objects_of_kustomize(place: str, settings: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("place", "setting"),
+    [("base", "podMonitors=false"), ("overlays/prometheus", "podMonitors=true"), ("overlays/bfd", "bfdd.enabled=true")],
+)
+def test_chart_has_the_objects_of_kustomize(place: str, setting: str) -> None:
     """Helm makes the namespace by --create-namespace, and CRDs in a step of its own."""
     expected = without(kustomize(place), "Namespace", "CustomResourceDefinition")
-    assert by_name(chart(*settings)) == by_name(expected)
+    assert by_name(chart(setting)) == by_name(expected)
 
 
 def test_chart_has_the_definitions_of_deploy() -> None:
@@ -75,6 +78,12 @@ def at(value: Any, path: str) -> Any:
 @pytest.mark.parametrize(("name", "value", "path", "expected"), VALUES, ids=[f"{v[0]} {v[2]}" for v in VALUES])
 def test_value_changes_what_it_says(name: str, value: Any, path: str, expected: Any) -> None:
     assert at(pods(chart(f"{name}={json.dumps(value)}")), path) == expected
+
+
+def test_bfdd_has_its_image_and_resources() -> None:
+    settings = ("bfdd.enabled=true", 'images.bfdd.tag="2"', f"bfdd.resources={json.dumps(RESOURCES)}")
+    *_, found = pods(chart(*settings))["agent"]["containers"]
+    assert (found["name"], found["image"], found["resources"]) == ("bfdd", "announcer-bfd:2", RESOURCES)
 
 
 def test_values_of_workloads_change_what_they_say() -> None:

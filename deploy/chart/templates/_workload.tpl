@@ -4,13 +4,21 @@
 {{- $values := .values -}}
 {{- $one := $root.Files.Get .file | replace "announcer-system" $root.Release.Namespace | fromYaml -}}
 {{- $pod := $one.spec.template.spec -}}
+{{- if and $root.Values.bfdd.enabled (eq $one.kind "DaemonSet") -}}
+  {{- $patch := $root.Files.Get "files/components/bfd/patch-agent.yaml" | fromYamlArray -}}
+  {{- $agent := first $pod.containers -}}
+  {{- $_ := set $agent "args" (append $agent.args (index $patch 0).value) -}}
+  {{- $_ := set $agent "volumeMounts" (append $agent.volumeMounts (index $patch 1).value) -}}
+  {{- $_ := set $pod "volumes" (append $pod.volumes (index $patch 2).value) -}}
+  {{- $_ := set $pod "containers" (append $pod.containers (index $patch 3).value) -}}
+{{- end -}}
 {{- range $container := $pod.containers -}}
-  {{- $is_exabgp := eq $container.name "exabgp" -}}
-  {{- $image := ternary $root.Values.images.exabgp $root.Values.images.announcer $is_exabgp -}}
+  {{- $is_sidecar := has $container.name (list "exabgp" "bfdd") -}}
+  {{- $image := get $root.Values.images (ternary $container.name "announcer" $is_sidecar) -}}
   {{- $_ := set $container "image" (printf "%s:%s" $image.repository ($image.tag | default $root.Chart.AppVersion)) -}}
   {{- with $root.Values.images.pullPolicy }}{{ $_ := set $container "imagePullPolicy" . }}{{ end -}}
-  {{- with (ternary $root.Values.exabgp $values $is_exabgp).resources }}{{ $_ := set $container "resources" . }}{{ end -}}
-  {{- if not $is_exabgp -}}
+  {{- with (get $root.Values $container.name).resources }}{{ $_ := set $container "resources" . }}{{ end -}}
+  {{- if not $is_sidecar -}}
     {{- range $root.Values.loadBalancerClasses -}}
       {{- $_ := set $container "args" (append $container.args (printf "--load-balancer-class=%s" .)) -}}
     {{- end -}}

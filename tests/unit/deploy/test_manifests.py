@@ -22,10 +22,12 @@ def pod(name: str, folder: str = "base") -> Raw:
 AGENT, ALLOCATOR = pod("daemonset-agent"), pod("deployment-allocator")
 CLEANUP = pod("daemonset-cleanup", "cleanup")
 PROCESSES = (*AGENT["containers"], *ALLOCATOR["containers"])
-CONTAINERS = {one["name"]: one for one in (*PROCESSES, *CLEANUP["initContainers"], *CLEANUP["containers"])}
+BFDD = yaml.safe_load((DEPLOY / "components" / "bfd" / "patch-agent.yaml").read_text("utf-8"))[3]["value"]
+CONTAINERS = {one["name"]: one for one in (*PROCESSES, *CLEANUP["initContainers"], *CLEANUP["containers"], BFDD)}
 CAPABILITIES = {
     "agent": ["NET_ADMIN", "NET_RAW", "SYS_NICE"],
     "exabgp": [],
+    "bfdd": ["NET_BIND_SERVICE", "NET_RAW", "SYS_ADMIN"],
     "allocator": [],
     "cleanup": ["NET_ADMIN"],
     "clean": [],
@@ -34,7 +36,9 @@ CAPABILITIES = {
 
 @pytest.mark.parametrize("file", KUSTOMIZATIONS, ids=lambda file: file.parent.name)
 def test_kustomization_lists_every_file_beside_it(file: Any) -> None:
-    listed = {name for name in yaml.safe_load(file.read_text("utf-8"))["resources"] if name.endswith(".yaml")}
+    found = yaml.safe_load(file.read_text("utf-8"))
+    patches = [one["path"] for one in found.get("patches", []) if "path" in one]
+    listed = {name for name in [*found.get("resources", []), *patches] if name.endswith(".yaml")}
     assert listed == {one.name for one in file.parent.glob("*.yaml")} - {"kustomization.yaml"}
 
 
