@@ -18,8 +18,6 @@ CLOSING_SECONDS: Final = 5.0
 THREADS: Final = 2
 GARBAGE_SECONDS: Final = 1.0
 WHOLE_SECONDS: Final = 3600.0
-NEW_MOST: Final = 50_000
-"""Objects that are looked at in one go: some 5 ms."""
 TURN_SECONDS: Final = 0.0002
 
 
@@ -51,26 +49,21 @@ def use_few_threads() -> None:
 
 
 async def collect_garbage() -> None:
-    """For ever: once a second, and only what is new since; where that is much, it is spared.
+    """For ever: once a second, and only what is new since.
 
     By itself Python collects when much has been made, which is when much is alive: with ten thousand Services that
-    takes 40 to 60 ms in which all threads stand still, several times in a row, and makes fail-overs late. What is
-    spared and becomes a cycle of garbage stays until the whole is looked at, every WHOLE_SECONDS.
+    takes 40 to 60 ms in which all threads stand still, several times in a row, and makes fail-overs late. What outlives
+    a second and becomes a cycle of garbage later stays until the whole is looked at, every WHOLE_SECONDS.
     """
     gc.disable()
     try:
         whole = time.monotonic()
         while True:
             await asyncio.sleep(GARBAGE_SECONDS)
-            if time.monotonic() - whole >= WHOLE_SECONDS:
-                whole = time.monotonic()
-                gc.unfreeze()
-                gc.collect()
-            elif gc.get_count()[0] < NEW_MOST:
-                gc.collect(0)
-            gc.freeze()
+            is_whole = time.monotonic() - whole >= WHOLE_SECONDS
+            gc.collect(2 if is_whole else 0)
+            whole = time.monotonic() if is_whole else whole
     finally:
-        gc.unfreeze()
         gc.enable()
 
 

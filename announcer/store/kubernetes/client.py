@@ -105,8 +105,8 @@ class Client:
         try:
             async with asyncio.timeout(timeout_seconds):
                 answer = await self._send(method, path, asked, body, content_type, limits)
-                async with answer:
-                    data: bytes = await answer.read()
+                async with answer:  # its own `read` would keep the data in it, which ends as a cycle of garbage
+                    data: bytes = await answer.content.read()
         except (aiohttp.ClientError, TimeoutError, OSError, ConfigException) as error:
             raise _unreachable(method, path, error) from error
         if answer.status >= 300:
