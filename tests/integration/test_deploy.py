@@ -1,12 +1,14 @@
 """deploy/ on a real API server: base and overlays are taken as they are, and an agent speaks for its own node alone."""
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 
 from announcer.store.kubernetes import Resource
 from lab.command import LabError, wait_until
+from lab.topology import REPOSITORY
 from tests.builders import Raw
 from tests.cluster import Cluster, cluster
 from tests.deploying import DEPLOY, PLACES, chart, chart_text, kustomize, of_kind, pods
@@ -43,6 +45,14 @@ def test_api_server_takes_the_chart(server: Cluster, settings: tuple[str, ...]) 
     text = chart_text(*settings, more=("--include-crds",))
     done = server.kubectl("apply", "--dry-run=server", "--warnings-as-errors", "-f", "-", stdin=text)
     assert len(done.splitlines()) > len(chart(*settings))
+
+
+def test_api_server_takes_what_the_guide_applies(server: Cluster) -> None:
+    guide = (REPOSITORY / "docs" / "install.md").read_text("utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        server.kubectl("apply", "--dry-run=server", "--warnings-as-errors", "-f", "-", stdin=block)
 
 
 @pytest.mark.parametrize("place", PLACES)
