@@ -28,7 +28,7 @@ def with_address(address: str, *objects: Any) -> Snapshot:
     return replace(before, services=(replace(service, status_addresses=(ip(address),)),))
 
 
-def placed(found: Snapshot) -> set[Mode]:
+def placed(found: Snapshot) -> set[Mode | None]:
     wanted = desired(found, NodeName("n1"), kernel("n1"))
     assert isinstance(wanted, Desired)
     return {one.mode for one in wanted.placements}
