@@ -34,6 +34,8 @@ SERVICES: Final = {
     "metallb": {"test/test-nginx-1": str(VIP_1), "test/test-nginx-2": str(VIP_2)},
 }
 CONNECTIONS: Final = 60
+SERVICE_PORT: Final = 80
+SCANNED: Final = (22, 80, 179, processes.AGENT_PORT, 10250)
 DEADLINE_SECONDS: Final = 60.0
 FETCH_SECONDS: Final = 60.0
 STEADY_SECONDS: Final = 2.0
@@ -83,6 +85,7 @@ def promises(lab: Lab, manifest_set: str) -> tuple[Promise, ...]:
         Promise(text=f"dual stack: curl {VIP_DUAL_V6} from ann-host", look=lambda lab: curl(lab, VIP_DUAL_V6)),
     )
     listed = (
+        Promise(text="only the Services' ports answer", look=lambda lab: ports_are_guarded(lab, manifest_set)),
         Promise(text="announcer status lists every address", look=lambda lab: status_lists(lab, manifest_set)),
         *(
             [Promise(text="kubectl get services: EXTERNAL-IP", look=lambda lab: external_ips(lab, manifest_set))]
@@ -213,6 +216,16 @@ def fetch(lab: Lab, address: IPv4Address | IPv6Address, count: int) -> dict[str,
     """How often each node answered ann-host, over `count` new connections."""
     answers: dict[str, int] = _look_inside(lab, "host", "fetch", _url(address), str(count))
     return answers
+
+
+def ports_are_guarded(lab: Lab, manifest_set: str) -> Seen:
+    """Every address, asked from ann-host; the nodes' own show that the others' silence is the guard's."""
+    given = [one for addresses in SERVICES[manifest_set].values() for one in addresses.split(",")]
+    found = {one: set(_look_inside(lab, "host", "ports", one, *map(str, SCANNED))) for one in given}
+    wrong = [f"{one} {sorted(ports)}" for one, ports in found.items() if ports != {SERVICE_PORT}]
+    bare = set(_look_inside(lab, "host", "ports", str(NODES[0].address), *map(str, SCANNED)))
+    text = f"{len(found)} addresses: {SERVICE_PORT} alone, {NODES[0].name}: {len(bare)} of {len(SCANNED)}"
+    return Seen(ok=not wrong and bare == set(SCANNED), text=_shorten("; ".join(wrong)) if wrong else text)
 
 
 def status_argv(lab: Lab) -> list[str]:

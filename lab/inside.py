@@ -2,12 +2,14 @@
 
     inside.py fetch URL COUNT            how often each body was answered, each time over a new connection
     inside.py arp IFNAME ADDRESS         the MACs that answer an ordinary ARP request within a second (RFC 826)
+    inside.py ports ADDRESS PORT...      the TCP ports that answer within half a second, with a yes or a no
     inside.py watch ADDRESS              first the word `ready`; at the end of stdin the links that IPv4 packets from
                                          ADDRESS left by and packets to it came in by
 
 It needs nothing but the standard library, and shares no code with what it checks.
 """
 
+import errno
 import json
 import select
 import socket
@@ -21,6 +23,7 @@ from ipaddress import IPv4Address
 
 CONNECT_SECONDS = 3.0
 LISTEN_SECONDS = 1.0
+ANSWER_SECONDS = 0.5
 DRAIN_SECONDS = 0.2
 ETH_P_ALL, ETH_P_IP, ETH_P_ARP = 0x0003, 0x0800, 0x0806  # linux/if_ether.h
 SIOCGIFADDR = 0x8915  # linux/sockios.h
@@ -54,6 +57,24 @@ def arp(ifname: str, address: IPv4Address) -> list[str]:
                 _, _, _, _, oper, answerer, spa, _, _ = ARP.unpack_from(link.recv(2048), 14)
                 if oper == 2 and spa == address.packed:
                     found.add(answerer.hex(":"))
+    return sorted(found)
+
+
+def ports(address: str, numbers: list[int]) -> list[int]:
+    """All are asked at once; a port that is closed answers with a reset, one that is guarded not at all."""
+    asked: dict[socket.socket, int] = {}
+    for number in numbers:
+        one = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        one.setblocking(False)
+        one.connect_ex((address, number))
+        asked[one] = number
+    found: set[int] = set()
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while asked and (left := deadline - time.monotonic()) > 0:
+        for one in select.select([], list(asked), [], left)[1]:
+            number, error = asked.pop(one), one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            found |= {number} if error in {0, errno.ECONNREFUSED} else set()
+            one.close()
     return sorted(found)
 
 
@@ -94,6 +115,8 @@ def main(verb: str, *arguments: str) -> object:
             return fetch(arguments[0], int(arguments[1]))
         case "arp":
             return arp(arguments[0], IPv4Address(arguments[1]))
+        case "ports":
+            return ports(arguments[0], [int(text) for text in arguments[1:]])
         case "watch":
             return watch(IPv4Address(arguments[0]))
         case _:

@@ -20,6 +20,7 @@ arping:iputils-arping
 ping:iputils-ping
 tcpdump:tcpdump
 nft:nftables
+iptables-nft:iptables
 openssl:openssl
 vtysh:frr
 /usr/lib/frr/bgpd:frr

@@ -57,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
         help=f"a setting of who answers for local addresses, may be given again; one of {', '.join(SETTINGS)} "
         "(docs/ownership.md)",
     )
+    agent.add_argument(
+        "--port-guard",
+        choices=("on", "off"),
+        default="on",
+        help="drop what comes from outside to our addresses on ports of no Service (docs/port-guard.md; %(default)s)",
+    )
     _add_metrics(agent, ":9720")
     agent.set_defaults(action=run.agent)
     allocator = commands.add_parser("allocator", help="the cluster process: gives Services their addresses")

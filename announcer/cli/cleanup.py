@@ -6,7 +6,7 @@ An agent that ends leaves addresses and routes for the next one (docs/install.md
 import argparse
 import sys
 
-from announcer.core.model import KernelAction, RemoveAddresses, RemoveRoute, RemoveVirtualLink
+from announcer.core.model import KernelAction, RemoveAddresses, RemoveGuard, RemoveRoute, RemoveVirtualLink
 from announcer.core.plan import clear
 from announcer.kernel import Kernel, KernelError
 
@@ -38,5 +38,7 @@ def _brief(action: KernelAction) -> str:
             return f"route {action.route.kind.name.lower()} {action.route.destination}"
         case RemoveVirtualLink():
             return f"link {action.ifname}"
+        case RemoveGuard():
+            return "table inet announcer"
         case _:
             raise AssertionError(f"nothing is cleared by {action}")

@@ -46,6 +46,7 @@ async def agent(arguments: argparse.Namespace) -> int:
             owner=owner,
             clock=time.monotonic,
             classes=stores.classes(arguments),
+            guards_ports=arguments.port_guard == "on",
             bfd=Bfdd(arguments.bfd_dir, lambda: daemon.loop.wake()) if arguments.bfd_dir else None,
         )
         server = agent_server(arguments.metrics_address, daemon)

@@ -2,12 +2,14 @@
 
 | step | what |
 |---|---|
+| 0 | the port guard, so that no address is there without it, and none attracts what it would drop |
 | 1 | the virtual link, devconf (before any address, or every node would answer ARP for it) |
 | 2 | addresses on the virtual link, routes; the ends of aggregates that are on the wire, wanted or not |
 | 3 | BFD sessions, peers (but those whose path is known to be broken: `detection`), routes advertised |
 | 4 | routes that nobody wants: re-advertised with GRACEFUL_SHUTDOWN (RFC 8326), after `drain` seconds withdrawn |
 | 5 | addresses that nobody wants and no route draws in: left to the kernel, which removes them after `linger` seconds |
 | 6 | kernel routes that nobody wants; a return route once the last address whose answers take it is gone |
+| 7 | the port guard, where nothing is to be guarded |
 
 Addresses on real links are not planned here: the ownership step alone puts and removes them. Unknown observed state
 gives no Action that needs it; nothing without our mark is ever named.
@@ -37,8 +39,10 @@ from announcer.core.model import (
     ObservedKernel,
     ObservedPeer,
     PutAddresses,
+    PutGuard,
     PutRoute,
     RemoveAddresses,
+    RemoveGuard,
     RemoveRoute,
     RemoveVirtualLink,
     Route,
@@ -79,6 +83,7 @@ def plan(
     """`bfd` is None where there is no bfdd."""
     peers = () if isinstance(bgp, Unknown) else bgp.peers
     drawn = {prefix for peer in peers for prefix in peer.routes.keys() | peer.pending}
+    guard = _guard(desired, kernel)
     up, ready = _link(desired, kernel), _addresses(desired, kernel, drawn)
     verdict = Verdict() if bfd is None else judge(desired.peers, bfd, bgp, now, pace.patience)
     attract = ([] if bfd is None else _watch(desired)) + _peers(desired, verdict)
@@ -93,7 +98,14 @@ def plan(
     is_sure = not isinstance(bgp, Unknown) or not desired.peers
     down = _retire(desired, kernel, drawn, pace) if is_sure else []
     again = min(waits) if waits else None
-    return Plan(actions=(*up, *ready, *attract, *drains, *down), again_in=again)
+    first, last = (guard, []) if desired.guard else ([], guard)
+    return Plan(actions=(*first, *up, *ready, *attract, *drains, *down, *last), again_in=again)
+
+
+def _guard(desired: Desired, kernel: ObservedKernel) -> list[Action]:
+    if desired.guard == kernel.guard:
+        return []
+    return [PutGuard(guard=desired.guard)] if desired.guard else [RemoveGuard()]
 
 
 def _link(desired: Desired, kernel: ObservedKernel) -> list[Action]:
@@ -238,6 +250,7 @@ def clear(kernel: ObservedKernel) -> tuple[KernelAction, ...]:
         *(RemoveAddresses(ifname=ifname, addresses=_sorted(found[ifname])) for ifname in sorted(found)),
         *(RemoveRoute(route=r) for r in sorted(kernel.routes, key=_route_order) if r.is_ours),
         *(RemoveVirtualLink(ifname=ln.ifname) for ln in kernel.links if ln.is_ours),
+        *([RemoveGuard()] if kernel.guard is not None else []),
     )
 
 

@@ -27,8 +27,10 @@ from announcer.core.model import (
     ObservedKernel,
     Outcome,
     PutAddresses,
+    PutGuard,
     PutRoute,
     RemoveAddresses,
+    RemoveGuard,
     RemoveRoute,
     SetBfd,
     SetDevconf,
@@ -81,6 +83,7 @@ class Agent:
     pace: Pace = Pace()
     classes: Set[str] = CLASSES
     bfd: Bfd | None = None
+    guards_ports: bool = True
     rhythm: Rhythm = Rhythm()
     loop: Loop = field(init=False)
     tally: Tally | None = None
@@ -145,8 +148,15 @@ class Agent:
             log.info("the store is known", extra=fields(services=len(snapshot.services)))
         self._is_synced = True
         # In a thread: with thousands of Services it takes longer than a fail-over may.
-        has_bfd = self.bfd is not None
-        return await asyncio.to_thread(desired, snapshot, self.node, kernel, classes=self.classes, has_bfd=has_bfd)
+        return await asyncio.to_thread(
+            desired,
+            snapshot,
+            self.node,
+            kernel,
+            classes=self.classes,
+            has_bfd=self.bfd is not None,
+            guards_ports=self.guards_ports,
+        )
 
     async def _doubt(self, wanted: Desired, kernel: ObservedKernel) -> float | None:
         """Seconds until the first look after a start is believed, None once it is; before, all is read again."""
@@ -237,6 +247,8 @@ class Agent:
                 await self.bfd.apply(action)
             case AddVirtualLink() | SetDevconf() | PutAddresses() | RemoveAddresses() | PutRoute() | RemoveRoute():
                 await self.kernel.apply(action)
+            case PutGuard() | RemoveGuard():
+                await self.kernel.apply(action)
             case _:
                 raise AssertionError(f"a pass never plans {action}")
 
@@ -307,6 +319,8 @@ def _brief(action: Action) -> str:
             return f"{type(action).__name__}({action.ifname})"
         case TearDown():
             return f"{type(action).__name__}({action.peer_address})"
+        case PutGuard():
+            return f"{type(action).__name__}({len(action.guard.ports)})"
         case PutRoute() | RemoveRoute():
             return f"{type(action).__name__}({action.route.destination})"
         case _:

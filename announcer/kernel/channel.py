@@ -25,6 +25,7 @@ ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 MESSAGES_A_SEND = 25
 """The kernel carries them out within the call that sends them: 1.5 ms for each on a link with 10,000 addresses."""
 READ_SIZE = 1 << 20
+SO_SNDBUFFORCE = 32  # asm-generic/socket.h; more than net.core.wmem_max, with CAP_NET_ADMIN
 
 
 def attribute(kind: int, data: bytes) -> bytes:
@@ -49,9 +50,9 @@ def attributes(data: memoryview) -> Iterator[tuple[int, memoryview]]:
 class Channel:
     """`with Channel(timeout_seconds=5.0) as channel:` in a running loop."""
 
-    def __init__(self, *, timeout_seconds: float) -> None:
+    def __init__(self, *, timeout_seconds: float, family: int = socket.NETLINK_ROUTE) -> None:
         self._timeout = timeout_seconds
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family)
         self._sequence = count(1)
 
     def __enter__(self) -> Self:
@@ -83,6 +84,41 @@ class Channel:
                     raise _refusal(data) or KernelError("a dump was acknowledged but not given")
                 found.append(data)
 
+    async def get(self, kind: int, body: bytes) -> memoryview:
+        """The one answer to a request that is no dump, without its header."""
+        sequence = await self._send([(kind, 0, body)])
+        while True:
+            for number, what, _, data in await self._receive():
+                if number == sequence:
+                    if what == NLMSG_ERROR:
+                        raise _refusal(data) or KernelError("a request was acknowledged but not answered")
+                    return data
+
+    async def transact(self, messages: Sequence[tuple[int, int, bytes]]) -> None:
+        """All of them or none, the first and the last being those that begin and end a batch (linux/nfnetlink.h).
+
+        They are one datagram, which the kernel works off within the call that sends it; that is made in a thread.
+        """
+        asked = [(kind, flags, body) for kind, flags, body in messages]
+        asked[-2] = (asked[-2][0], asked[-2][1] | NLM_F_ACK, asked[-2][2])
+        packed, end = self._pack(asked)
+        first, last = end - len(asked) + 1, end - 1
+        refused: RefusedError | None = None
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 2 * len(packed) + READ_SIZE)
+            async with asyncio.timeout(self._timeout):
+                await asyncio.to_thread(self._socket.send, packed)
+        except (TimeoutError, OSError) as error:
+            raise KernelError(f"netlink took no transaction: {error or 'timeout'}") from error
+        while True:
+            for number, what, _, data in await self._receive():
+                if what == NLMSG_ERROR and first <= number <= last:
+                    refused = refused or _refusal(data)
+                    if number == last or (number == first and refused):
+                        if refused:
+                            raise refused
+                        return
+
     async def request(self, messages: Sequence[tuple[int, int, bytes]]) -> dict[int, RefusedError]:
         """Send messages of (type, flags, body), wait for every acknowledgement; refusals by index of the message."""
         refused: dict[int, RefusedError] = {}
@@ -102,17 +138,21 @@ class Channel:
 
     async def _send(self, messages: Sequence[tuple[int, int, bytes]]) -> int:
         """The sequence number of the last message."""
-        sequence, packed = 0, bytearray()
-        for kind, flags, body in messages:
-            sequence = next(self._sequence)
-            packed += HEADER.pack(HEADER.size + len(body), kind, flags | NLM_F_REQUEST, sequence, 0)
-            packed += body + b"\0" * (-len(body) % 4)
+        packed, sequence = self._pack(messages)
         try:
             async with asyncio.timeout(self._timeout):
                 await asyncio.get_running_loop().sock_sendall(self._socket, packed)
         except (TimeoutError, OSError) as error:
             raise KernelError(f"netlink took no request: {error}") from error
         return sequence
+
+    def _pack(self, messages: Sequence[tuple[int, int, bytes]]) -> tuple[bytearray, int]:
+        sequence, packed = 0, bytearray()
+        for kind, flags, body in messages:
+            sequence = next(self._sequence)
+            packed += HEADER.pack(HEADER.size + len(body), kind, flags | NLM_F_REQUEST, sequence, 0)
+            packed += body + b"\0" * (-len(body) % 4)
+        return packed, sequence
 
     async def _receive(self) -> list[tuple[int, int, int, memoryview]]:
         """The messages of one datagram."""

@@ -17,7 +17,9 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from announcer.core.model import (
     PROTOCOL,
+    UNKNOWN,
     AddVirtualLink,
+    Guard,
     IfName,
     IPAddress,
     KernelAction,
@@ -25,16 +27,20 @@ from announcer.core.model import (
     LinkAddress,
     ObservedKernel,
     PutAddresses,
+    PutGuard,
     PutRoute,
     RemoveAddresses,
+    RemoveGuard,
     RemoveRoute,
     RemoveVirtualLink,
     RouteKind,
     SetDevconf,
+    Unknown,
 )
-from announcer.kernel import addresses, links, routes
+from announcer.kernel import addresses, links, nftables, routes
 from announcer.kernel.channel import Channel, messages
 from announcer.kernel.errors import KernelError, RefusedError
+from announcer.kernel.guard import GuardTable
 
 log = logging.getLogger(__name__)
 GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # RTMGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE
@@ -50,6 +56,7 @@ class Kernel:
 
     def __init__(self, *, timeout_seconds: float = 5.0) -> None:
         self._timeout = timeout_seconds
+        self._guard = GuardTable(timeout_seconds=timeout_seconds)
         self._route_socket: Any = None
         self._ifnames: dict[int, IfName] = {}
         self._mortal: frozenset[tuple[IfName, IPAddress]] = frozenset()
@@ -74,7 +81,16 @@ class Kernel:
             addresses=found,
             routes=tuple(route for route in found_routes if route),
             devconf_all=links.read_devconf_all(),
+            guard=await self._read_guard(),
         )
+
+    async def _read_guard(self) -> Guard | Unknown | None:
+        """Without it the rest is known all the same."""
+        try:
+            return await self._guard.read()
+        except KernelError as error:
+            log.warning("the port guard could not be read: %s", error)
+            return UNKNOWN
 
     async def apply(self, action: KernelAction) -> None:
         """Idempotent: there already on add, gone already on removal succeed. Raises KernelError."""
@@ -93,6 +109,8 @@ class Kernel:
                 await self._put_route(action.route)
             case RemoveRoute():
                 await self._remove_route(action.route)
+            case PutGuard() | RemoveGuard():
+                await self._guard.apply(action)
             case _:
                 assert_never(action)
 
@@ -101,21 +119,11 @@ class Kernel:
         it; when the kernel had more to say than the socket holds (ENOBUFS), that is a hint too. Only that a lifetime of
         ours goes on is no news: of a thousand addresses it is said every three seconds.
         """
-        loop = asyncio.get_running_loop()
-        while True:
-            with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as hints:
-                hints.setblocking(False)
-                hints.bind((0, GROUPS))
-                try:
-                    while True:
-                        hint = memoryview(await loop.sock_recv(hints, 1 << 16))
-                        if not self._is_renewal(hint):
-                            wake()
-                except OSError as error:
-                    wake()
-                    if error.errno != errno.ENOBUFS:
-                        log.warning("kernel notifications are opened again: %s", error)
-                        await asyncio.sleep(REOPEN_SECONDS)
+        async with asyncio.TaskGroup() as tasks:
+            # Others may have thousands of rules: theirs are not even parsed.
+            ours = _watch(nftables.NETLINK_NETFILTER, nftables.GROUP, lambda hint: nftables.TABLE in hint, wake)
+            tasks.create_task(ours, name="nftables")
+            await _watch(socket.NETLINK_ROUTE, GROUPS, lambda hint: not self._is_renewal(memoryview(hint)), wake)
 
     def _is_renewal(self, hint: memoryview) -> bool:
         """Whether it says nothing but lifetimes, of addresses of ours that had one at the last look."""
@@ -265,6 +273,25 @@ class Kernel:
         old, self._route_socket = self._route_socket, None
         if old is not None:
             await old.__aexit__(None, None, None)
+
+
+async def _watch(family: int, groups: int, is_news: Callable[[bytes], bool], wake: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family) as hints:
+                hints.setblocking(False)
+                hints.bind((0, groups))
+                while True:
+                    if is_news(await loop.sock_recv(hints, 1 << 16)):
+                        wake()
+        except OSError as error:
+            wake()
+            if error.errno == errno.EPROTONOSUPPORT:
+                return  # a kernel without netfilter
+            if error.errno != errno.ENOBUFS:
+                log.warning("kernel notifications are opened again: %s", error)
+                await asyncio.sleep(REOPEN_SECONDS)
 
 
 def _is_mortal(address: LinkAddress) -> bool:

@@ -12,14 +12,17 @@ from announcer.core.model import (
     PROTOCOL,
     AddVirtualLink,
     Devconf,
+    Guard,
     IfName,
     KernelAction,
     KernelRoute,
     Link,
     ObservedKernel,
     PutAddresses,
+    PutGuard,
     PutRoute,
     RemoveAddresses,
+    RemoveGuard,
     RemoveRoute,
     RemoveVirtualLink,
     RouteKind,
@@ -119,6 +122,19 @@ def test_routes_are_put_and_removed(run: Run) -> None:
     async def test(edge: Edge) -> None:
         assert LAST in (await done(edge, PutRoute(route=LAST))).routes
         assert LAST not in (await done(edge, RemoveRoute(route=LAST))).routes
+
+    run(test)
+
+
+def test_port_guard_is_put_whole_and_removed(run: Run) -> None:
+    first = Guard(addresses=frozenset({V4, V6}), ports=frozenset({(V4, "TCP", 80), (V6, "SCTP", 65535)}))
+    second = Guard(addresses=frozenset({V6}), ports=frozenset({(V6, "UDP", 1)}))
+
+    async def test(edge: Edge) -> None:
+        assert (await done(edge, RemoveGuard())).guard is None
+        for guard in (first, second):
+            assert (await done(edge, PutGuard(guard=guard))).guard == guard
+        assert (await done(edge, RemoveGuard())).guard is None
 
     run(test)
 

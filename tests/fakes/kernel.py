@@ -17,8 +17,10 @@ from announcer.core.model import (
     LinkAddress,
     ObservedKernel,
     PutAddresses,
+    PutGuard,
     PutRoute,
     RemoveAddresses,
+    RemoveGuard,
     RemoveRoute,
     RemoveVirtualLink,
     Scope,
@@ -48,6 +50,11 @@ class FakeKernel:
         if type(action) in self.fail:
             raise KernelError("refused")
         before = self.seen
+        self._change(action)
+        if self.seen != before:
+            self.tell()
+
+    def _change(self, action: KernelAction) -> None:
         match action:
             case AddVirtualLink():
                 self._add_link(action.ifname)
@@ -63,8 +70,8 @@ class FakeKernel:
                 self._put_route(action.route)
             case RemoveRoute():
                 self.seen = replace(self.seen, routes=tuple(r for r in self.seen.routes if r != action.route))
-        if self.seen != before:
-            self.tell()
+            case PutGuard() | RemoveGuard():
+                self.seen = replace(self.seen, guard=action.guard if isinstance(action, PutGuard) else None)
 
     async def watch(self, wake: Callable[[], None]) -> None:
         self._wakes.append(wake)

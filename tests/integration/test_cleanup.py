@@ -10,10 +10,12 @@ import pytest
 from announcer.core.model import (
     PROTOCOL,
     AddVirtualLink,
+    Guard,
     IfName,
     KernelAction,
     KernelRoute,
     PutAddresses,
+    PutGuard,
     PutRoute,
     RouteKind,
 )
@@ -32,6 +34,7 @@ LEFT: tuple[KernelAction, ...] = (
             destination=net("10.113.113.0/24"), kind=RouteKind.UNREACHABLE, metric=2**30, protocol=PROTOCOL
         )
     ),
+    PutGuard(guard=Guard(addresses=frozenset({ip("10.113.113.100")}))),
 )
 SHOW = (("address", "show"), ("-4", "route", "show"), ("-6", "route", "show"))
 
@@ -49,7 +52,7 @@ def node() -> Iterator[Namespace]:
 def state(node: Namespace) -> str:
     """Without lifetimes and counters, which go on by themselves."""
     shown = [line for what in SHOW for line in node.ip("-brief", *what).splitlines()]
-    return "\n".join(" ".join(line.split()) for line in shown)
+    return "\n".join(" ".join(line.split()) for line in [*shown, node.exec("nft", "list", "tables")])
 
 
 def leave(node: Namespace) -> None:
@@ -78,6 +81,7 @@ def test_cleanup_takes_what_an_agent_left_and_nothing_else(node: Namespace) -> N
         "removed 10.113.113.100, fd00:113::100 from kube-lb0",
         "removed route unreachable 10.113.113.0/24",
         "removed link kube-lb0",
+        "removed table inet announcer",
     ]
     assert state(node) == before
 

@@ -23,7 +23,9 @@ from announcer.core.model import (
     ObservedKernel,
     ObservedPeer,
     PutAddresses,
+    PutGuard,
     PutRoute,
+    RemoveGuard,
     RemoveRoute,
     SetDevconf,
     SetPeers,
@@ -69,6 +71,10 @@ def apply(action: Action, seen: ObservedKernel, bgp: ObservedBgp, now: float) ->
         case SetDevconf():
             links = tuple(_devconf(ln, action) if ln.ifname == action.ifname else ln for ln in seen.links)
             return replace(seen, links=links), bgp
+        case PutGuard():
+            return replace(seen, guard=action.guard), bgp
+        case RemoveGuard():
+            return replace(seen, guard=None), bgp
         case PutAddresses():
             kept = tuple(a for a in seen.addresses if a.ifname != action.ifname or a.address not in action.addresses)
             new = tuple(held(str(a), action.ifname, action.valid_seconds) for a in action.addresses)

@@ -13,8 +13,10 @@ because an object can't be understood ends in `keep`: whatever stands on the nod
 """
 
 from collections.abc import Iterator, Mapping, Set
+from dataclasses import replace
 
 from announcer.core.allocate import CLASSES
+from announcer.core.desired.guard import guard
 from announcer.core.desired.home import Home
 from announcer.core.desired.routes import UNREACHABLE_METRIC as UNREACHABLE_METRIC
 from announcer.core.desired.routes import Routes
@@ -65,16 +67,18 @@ def desired(
     *,
     classes: Set[str] = CLASSES,
     has_bfd: bool = False,
+    guards_ports: bool = True,
 ) -> Desired | Unknown:
     """UNKNOWN while the snapshot doesn't know this node: without it, nobody can say what the node is not to have.
 
-    `has_bfd`: there is a bfdd to run sessions with.
+    `has_bfd`: there is a bfdd to run sessions with. `guards_ports`: there is to be a port guard.
     """
     own = next((n for n in snapshot.nodes if n.name == node), None)
     if own is None:
         return UNKNOWN
     view = View(snapshot, own, kernel)
-    return _Decision(view, classes, Sessions(view, has_bfd=has_bfd)).decide()
+    found = _Decision(view, classes, Sessions(view, has_bfd=has_bfd)).decide()
+    return replace(found, guard=guard(snapshot, kernel, found.addresses)) if guards_ports else found
 
 
 def is_let_go(snapshot: Snapshot, node: NodeName) -> bool:

@@ -7,6 +7,7 @@ from enum import Enum
 from announcer.core.model import (
     VIRTUAL_IFNAME,
     DesiredPeer,
+    Guard,
     IfName,
     IPAddress,
     IPNetwork,
@@ -68,3 +69,5 @@ class Desired:
     node_lladdrs: frozenset[str] = frozenset()
     neighbors: Mapping[str, Neighbor] = field(default_factory=dict)
     """Other nodes' links by MAC."""
+    guard: Guard | None = None
+    """None where no address is to be guarded."""

@@ -74,6 +74,7 @@ def read_service(top: Fields, ref: ObjectRef, created: str) -> Service:
         backend=_backend(ref, spec.labels("selector"), policy),
         takes_from_every_range=_multi_pool(annotations),
         status_addresses=tuple(address for item in ingress if (address := item.address("ip"))),
+        external_addresses=tuple(a for text in spec.texts("externalIPs") if (a := read_address(text))),
         created=created,
         brands={n: str(annotations.get(n)) for n in sorted(WRITTEN_BY_PEERS) if annotations.has(n)},
     )

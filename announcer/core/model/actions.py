@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 
 from announcer.core.model.basics import IfName, IPAddress
 from announcer.core.model.bfd import BfdSession
-from announcer.core.model.observed import KernelRoute, Route
+from announcer.core.model.observed import Guard, KernelRoute, Route
 from announcer.core.model.routing import BandwidthKind
 
 
@@ -65,6 +65,18 @@ class RemoveRoute:
     """Remove a main-table route that carries our protocol."""
 
     route: KernelRoute
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutGuard:
+    """Make this the whole of the port guard, in one transaction."""
+
+    guard: Guard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveGuard:
+    """Remove the table of the port guard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +173,17 @@ class SendEcho:
     echoes: tuple[Echo, ...]
 
 
-KernelAction = AddVirtualLink | RemoveVirtualLink | SetDevconf | PutAddresses | RemoveAddresses | PutRoute | RemoveRoute
+KernelAction = (
+    AddVirtualLink
+    | RemoveVirtualLink
+    | SetDevconf
+    | PutAddresses
+    | RemoveAddresses
+    | PutRoute
+    | RemoveRoute
+    | PutGuard
+    | RemoveGuard
+)
 BgpAction = SetPeers | TearDown | AdvertiseRoutes | WithdrawRoutes
 WireAction = SendProbe | SendAnnouncement | SendRequest | SendEcho
 Action = KernelAction | BgpAction | SetBfd | WireAction

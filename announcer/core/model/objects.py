@@ -150,6 +150,8 @@ class Service:
     takes_from_every_range: bool | None = None
     """purelb.io/multi-pool; None leaves it to the pool."""
     status_addresses: tuple[IPAddress, ...] = ()
+    external_addresses: tuple[IPAddress, ...] = ()
+    """Of externalIPs: not ours to announce, but the Service has its ports there as well."""
     created: str = ""
     brands: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Annotations that say whose the addresses are: no input, only carried over while that can't be told."""

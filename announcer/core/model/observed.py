@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from announcer.core.model.basics import GRACEFUL_SHUTDOWN, PROTOCOL, IfName, IPAddress, IPNetwork
+from announcer.core.model.basics import GRACEFUL_SHUTDOWN, PROTOCOL, IfName, IPAddress, IPNetwork, Unknown
 
 
 class Scope(Enum):
@@ -85,17 +85,35 @@ class KernelRoute:
         return self.protocol == PROTOCOL
 
 
+Port = tuple[IPAddress, str, int]
+"""An address, the protocol as Services name it (TCP, UDP or SCTP), and a port."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """The port guard: of what comes from outside to `addresses`, only what is for `ports` of them (and ICMP) gets in.
+
+    One that was read and has not all the rules that it should have is not `is_whole`.
+    """
+
+    addresses: frozenset[IPAddress] = frozenset()
+    ports: frozenset[Port] = frozenset()
+    is_whole: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedKernel:
     """One complete dump of links, addresses and main-table routes of both families, tied together by ifname.
 
-    `devconf_all` is net.ipv4.conf.all: the kernel uses the greater of it and the link's own value.
+    `devconf_all` is net.ipv4.conf.all: the kernel uses the greater of it and the link's own value. `guard` is None
+    where there is no such table.
     """
 
     links: tuple[Link, ...] = ()
     addresses: tuple[LinkAddress, ...] = ()
     routes: tuple[KernelRoute, ...] = ()
     devconf_all: Devconf = Devconf(arp_ignore=0, arp_announce=0, rp_filter=0)
+    guard: Guard | Unknown | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

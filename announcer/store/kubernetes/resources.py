@@ -77,6 +77,7 @@ class _ServiceSpec(TypedDict, total=False):
     ipFamilyPolicy: str
     externalTrafficPolicy: str
     clusterIPs: list[str]
+    externalIPs: list[str]
     selector: dict[str, str]
     ports: list["_ServicePort"]
 

@@ -11,6 +11,7 @@ from announcer.core.model import (
     AdvertisedRoute,
     AdvertiseRoutes,
     DesiredPeer,
+    Guard,
     IfName,
     IPNetwork,
     Link,
@@ -20,6 +21,7 @@ from announcer.core.model import (
     PutAddresses,
     PutRoute,
     RemoveAddresses,
+    RemoveGuard,
     RemoveRoute,
     RemoveVirtualLink,
     Route,
@@ -200,10 +202,11 @@ def test_clear_names_all_that_is_ours_and_nothing_else() -> None:
         held("10.1.1.1", "eth0", 300),
         held("10.9.9.9", protocol=0),
     )
-    seen = replace(seen, links=(*seen.links, mine), addresses=(*seen.addresses, *addresses))
+    seen = replace(seen, links=(*seen.links, mine), addresses=(*seen.addresses, *addresses), guard=Guard())
     assert clear(seen) == (
         RemoveAddresses(ifname=IfName("eth0"), addresses=(ip("10.1.1.1"),)),
         RemoveAddresses(ifname=IfName("kube-lb0"), addresses=(ip("10.113.113.100"), ip("10.113.113.101"))),
         RemoveRoute(route=END),
         RemoveVirtualLink(ifname=IfName("kube-lb1")),
+        RemoveGuard(),
     )
