@@ -72,7 +72,7 @@ def sessions_status(sessions: Sequence[SessionReport]) -> list[dict[str, object]
             "peer": one.peer,
             "state": one.state,
             "established": one.is_established,
-            "since": one.since,
+            **({"since": one.since} if one.since else {}),
             "lastError": one.last_error,
             "bfd": one.bfd,
             "routes": {"proven": one.proven, "pending": one.pending, "refused": one.refused},
@@ -101,7 +101,7 @@ def session_notes(
         address, name = str(one["peerAddress"]), str(one["peer"])
         then = old.get(address, {})
         was, is_up = bool(then.get("established")), bool(one["established"])
-        if (was, str(then.get("since") or "")) == (is_up, one["since"]) or not (was or is_up):
+        if (was, str(then.get("since") or "")) == (is_up, str(one.get("since") or "")) or not (was or is_up):
             continue
         ref = refs.get((address, name), ObjectRef(kind="Node", name=node))
         about = f"Node {node}: the session with {address}"

@@ -22,6 +22,7 @@ from announcer.core.model import (
 )
 from announcer.core.own import Ownership
 from announcer.core.report import Note, Past, doubtful_status, ended, hold_report, node_status, node_tell, recall
+from announcer.core.report.sessions import session_notes, sessions_status
 from tests.builders import Raw, ip, net, peer, raw, snapshot
 
 TOR, NOON = ip("10.111.111.254"), datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
@@ -53,6 +54,15 @@ def told(bgp: ObservedBgp | Unknown, *history: SessionReport, of: Desired | None
 def counts(bgp: ObservedBgp, *routes: Route) -> tuple[int, int, int]:
     one = told(bgp, of=wanted(*routes))
     return one.proven, one.pending, one.refused
+
+
+def test_session_of_which_nothing_was_known_yet_says_no_time() -> None:
+    """Its schema takes a time or nothing, and a report that is refused says nothing of the rest."""
+    (one,) = sessions_status(recall((), wanted(), UNKNOWN, NOON))
+    assert (one["state"], "since" in one) == ("Unknown", False)
+    (then,) = sessions_status(recall((), wanted(), down(), NOON))
+    assert then["since"] == "2026-11-26T12:00:00Z"
+    assert list(session_notes("n1", {"sessions": [then]}, {"sessions": [one]}, ())) == []
 
 
 # -- where routes are --------------------------------------------------------------------------------------------------
