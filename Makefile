@@ -105,7 +105,7 @@ images: ## build the container images (DOCKER=podman, IMAGE_FLAGS="--build-arg B
 	$(DOCKER) build $(IMAGE_FLAGS) -f images/bfd.Dockerfile -t $(REGISTRY)announcer-bfd:$(VERSION) .
 
 .PHONY: test-images
-test-images: setup ## tests of the images of `make images` as deploy/ runs them (needs root and docker)
+test-images: cluster ## tests of the images of `make images` as deploy/ runs them (needs root and docker)
 	$(BIN)/pytest tests/images $(PYTEST_ARGS)
 
 CYCLONEDX := build/sbom/bin/cyclonedx-py requirements --output-reproducible

@@ -1,27 +1,22 @@
 """The images as deploy/ runs them: by a real container engine, without a shell, their root file system read only.
 
-`make test-images`, after `make images`. A pod is a container that only holds the network, as a kubelet makes it, and
-the containers of the DaemonSet in it, with the user and capabilities of deploy/base; its cable leads to a FRR.
+`make test-images`, after `make images`. The containers of the DaemonSet have the user and capabilities of deploy/base;
+the cable of their pod leads to a FRR.
 """
 
-import json
-import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from lab.command import LabError, run, wait_until
-from tests.deploying import DEPLOY
+from lab.command import LabError, wait_until
+from tests.images.pods import Pod, complaints, containers, docker, flags, has_route, is_ready, running
 from tests.integration.bfdd import daemon
-from tests.integration.exabgp import Router, frr
-from tests.integration.netns import NUMBERS, PREFIX, Namespace, cable, namespace
+from tests.integration.exabgp import Router
 
 START_SECONDS = 2.0
-NO_SHELL = [f"--volume=/dev/null:/usr/bin/{shell}" for shell in ("dash", "bash")]
+MANIFESTS = "--manifests=/manifests"
 OBJECTS = """
 {apiVersion: v1, kind: Node, metadata: {name: n1}, status: {addresses: [{type: InternalIP, address: 10.9.0.2}]}}
 ---
@@ -59,94 +54,15 @@ ports: [{port: 80, protocol: TCP}]
 """
 
 
-def docker(*arguments: str) -> str:
-    return run(["docker", *arguments], timeout=60.0).strip()
-
-
-def containers() -> dict[str, Any]:
-    """Those of deploy/base, deploy/cleanup and the component bfd, by name."""
-    found: dict[str, Any] = {}
-    for file in ("base/daemonset-agent", "base/deployment-allocator", "cleanup/daemonset-cleanup"):
-        pod = yaml.safe_load((DEPLOY / f"{file}.yaml").read_text("utf-8"))["spec"]["template"]["spec"]
-        there = [*pod.get("initContainers", []), *pod["containers"]]
-        found |= {one["name"]: {**one, "pod": pod.get("securityContext", {})} for one in there}
-    *_, bfdd = yaml.safe_load((DEPLOY / "components" / "bfd" / "patch-agent.yaml").read_text("utf-8"))
-    return found | {"bfdd": {**bfdd["value"], "pod": {}}}
-
-
-def flags(container: Any) -> list[str]:
-    """Of `docker run`, for what the manifest says, and without a shell."""
-    context = container["pod"] | container["securityContext"]
-    added = [f"--cap-add={name}" for name in context["capabilities"].get("add", [])]
-    user = f"--user={context['runAsUser']}:{context['runAsGroup']}"
-    return ["--read-only", "--security-opt=no-new-privileges", "--cap-drop=ALL", *added, user, *NO_SHELL]
-
-
-class Pod:
-    """The agent and ExaBGP of a node n1, in a network of their own with eth0."""
-
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self.name = f"{PREFIX}-{os.getpid()}-pod{next(NUMBERS)}"
-        self._stack = stack
-        self._mounts = [f"--volume={folder}:/manifests"]
-        for place in ("/run/announcer", "/run/bfd"):
-            volume = docker("volume", "create", "--opt=type=tmpfs", "--opt=device=tmpfs")
-            stack.callback(docker, "volume", "rm", volume)
-            self._mounts.append(f"--volume={volume}:{place}")
-        image = containers()["agent"]["image"]
-        hold = ("--network=none", "--entrypoint=python3", image, "-c", "import signal; signal.pause()")
-        self._run(self.name, *hold)
-        self.node = self._network()
-
-    def start(self, name: str, *more: str) -> None:
-        container = containers()[name]
-        network = f"--network=container:{self.name}"
-        arguments = [*container.get("args", []), *more]
-        options = [*flags(container), network, "--env=NODE_NAME=n1", *self._mounts]
-        self._run(f"{self.name}-{name}", *options, container["image"], *arguments)
-
-    def kill(self, name: str) -> None:
-        docker("rm", "--force", f"{self.name}-{name}")
-
-    def logs(self, name: str) -> str:
-        return docker("logs", f"{self.name}-{name}")
-
-    def inside(self, name: str, *argv: str) -> str:
-        return docker("exec", f"{self.name}-{name}", *argv)
-
-    def _run(self, name: str, *arguments: str) -> None:
-        docker("run", "--detach", f"--name={name}", *arguments)
-        self._stack.callback(docker, "rm", "--force", name)
-
-    def _network(self) -> Namespace:
-        run(["ip", "netns", "attach", self.name, docker("inspect", "--format={{.State.Pid}}", self.name)])
-        self._stack.callback(run, ["ip", "netns", "delete", self.name])
-        return Namespace(self.name)
-
-
 @contextmanager
-def running(folder: Path) -> Iterator[tuple[Pod, Router]]:
-    with running_at(folder) as (pod, router, _):
-        yield pod, router
-
-
-@contextmanager
-def running_at(folder: Path) -> Iterator[tuple[Pod, Router, Namespace]]:
-    """With the router's namespace."""
+def advertised(folder: Path) -> Iterator[tuple[Pod, Router]]:
+    """A pod with agent and ExaBGP, whose route the router has."""
     (folder / "objects.yaml").write_text(OBJECTS, encoding="utf-8")
-    with ExitStack() as stack:
-        tor = stack.enter_context(namespace())
-        pod = Pod(folder, stack)
-        cable(pod.node, "eth0", tor, "eth0")
-        pod.node.ip("address", "add", "10.9.0.2/24", "dev", "eth0")
-        tor.ip("address", "add", "10.9.0.1/24", "dev", "eth0")
-        yield pod, stack.enter_context(frr(tor)), tor
-
-
-def has_route(router: Router) -> bool:
-    with suppress(LabError, OSError):
-        return "10.20.0.1/32" in router.rib()
-    return False
+    with running(folder) as (pod, router, _):
+        pod.start("exabgp")
+        pod.start("agent", MANIFESTS)
+        wait_until(lambda: has_route(router), 60.0, "the route")
+        yield pod, router
 
 
 def once(name: str, *arguments: str) -> str:
@@ -173,55 +89,43 @@ def test_sidecar_gives_up_without_an_agent_and_names_what_it_waits_for() -> None
 
 
 def test_pod_advertises_its_address_and_keeps_it_over_the_end_of_each_container(tmp_path: Path) -> None:
-    with running(tmp_path) as (pod, router):
-        pod.start("exabgp")
-        pod.start("agent", "--manifests=/manifests")
-        wait_until(lambda: has_route(router), 60.0, "the route")
+    with advertised(tmp_path) as (pod, router):
         assert "10.20.0.1/32" in pod.node.ip("-4", "address", "show", "dev", "kube-lb0")
-        ready = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:9720/readyz').status)"
-        wait_until(lambda: _answers(pod, ready), 20.0, "the agent to be ready")
+        wait_until(lambda: is_ready(pod, "agent"), 20.0, "the agent to be ready")
         pod.kill("agent")
         assert has_route(router)
         assert "10.20.0.1/32" in pod.node.ip("-4", "address", "show", "dev", "kube-lb0")
-        pod.start("agent", "--manifests=/manifests")
+        pod.start("agent", MANIFESTS)
         pod.kill("exabgp")
         wait_until(lambda: not has_route(router), 20.0, "the router to notice")
         pod.start("exabgp")
         wait_until(lambda: has_route(router), 60.0, "the route again")
 
 
-def _answers(pod: Pod, program: str) -> bool:
-    with suppress(LabError):
-        return pod.inside("agent", "python3", "-c", program) == "200"
-    return False
-
-
 def test_agent_may_go_before_others_and_nothing_is_refused(tmp_path: Path) -> None:
-    with running(tmp_path) as (pod, router):
-        pod.start("exabgp")
-        pod.start("agent", "--manifests=/manifests")
-        wait_until(lambda: has_route(router), 60.0, "the route")
-        lines = [json.loads(line) for line in pod.logs("agent").splitlines()]
-        assert [line for line in lines if line["level"] in {"warning", "error"}] == []
+    with advertised(tmp_path) as (pod, _):
+        assert complaints(pod, "agent") == []
         assert pod.inside("agent", "python3", "-c", "import os; print(os.getpriority(os.PRIO_PROCESS, 1))") == "-10"
 
 
 def test_bfdd_beside_the_agent_has_its_session_with_the_router(tmp_path: Path) -> None:
-    with running_at(tmp_path) as (pod, router, tor), daemon(tor) as theirs:
+    (tmp_path / "objects.yaml").write_text(OBJECTS, encoding="utf-8")
+    with running(tmp_path) as (pod, router, tor), daemon(tor) as theirs:
         wait_until((theirs.directory / "bfdd.vty").exists, 10.0, "the router's bfdd")
         theirs.configure("peer 10.9.0.2", "no shutdown")
         pod.start("exabgp")
         pod.start("bfdd")
-        pod.start("agent", "--manifests=/manifests", "--bfd-dir=/run/bfd")
+        pod.start("agent", MANIFESTS, "--bfd-dir=/run/bfd")
         wait_until(lambda: theirs.states() == {"10.9.0.2": "up"}, 30.0, "the BFD session")
         wait_until(lambda: has_route(router), 60.0, "the route")
 
 
 def test_node_is_as_it_was_once_it_has_been_cleaned_up(tmp_path: Path) -> None:
-    with running(tmp_path) as (pod, router):
+    (tmp_path / "objects.yaml").write_text(OBJECTS, encoding="utf-8")
+    with running(tmp_path) as (pod, router, _):
         before = pod.node.ip("address"), pod.node.ip("route")
-        for name, more in (("exabgp", ()), ("agent", ("--manifests=/manifests",))):
-            pod.start(name, *more)
+        pod.start("exabgp")
+        pod.start("agent", MANIFESTS)
         wait_until(lambda: has_route(router), 60.0, "the route")
         for name in ("agent", "exabgp"):
             pod.kill(name)
