@@ -14,9 +14,6 @@ PROTOCOLS = frozenset({"TCP", "UDP", "SCTP"})
 def guard(snapshot: Snapshot, kernel: ObservedKernel, placed: Set[IPAddress]) -> Guard | None:
     """None where there is nothing to guard. Any Service with an address of `placed`, or of ours, opens its ports."""
     before = kernel.guard if isinstance(kernel.guard, Guard) else Guard()
-    known: dict[IPAddress, set[tuple[str, int]]] = {address: set() for address in before.addresses}
-    for address, protocol, port in before.ports:
-        known.setdefault(address, set()).add((protocol, port))
     is_sure = all(ref.kind not in {"Service", "document"} for ref in snapshot.refused)
     ours = placed | {a.address for a in kernel.addresses if a.is_ours}
     ours -= snapshot.in_use | {a.address for a in kernel.addresses if not a.is_ours}
@@ -24,9 +21,12 @@ def guard(snapshot: Snapshot, kernel: ObservedKernel, placed: Set[IPAddress]) ->
     for service in snapshot.services:
         for address in {*service.status_addresses, *service.external_addresses} & ours:
             opened.setdefault(address, set()).update(service.ports)
-    for address in ours & known.keys():
-        if not is_sure or address not in opened:
-            opened.setdefault(address, set()).update(known[address])
+    kept = {a for a in before.addresses & ours if not is_sure or a not in opened}
+    for address in kept:
+        opened.setdefault(address, set())
+    for address, protocol, port in before.ports if kept else ():
+        if address in kept:
+            opened[address].add((protocol, port))
     guarded = {a: ports for a, ports in opened.items() if all(p in PROTOCOLS and n for p, n in ports)}
     if not guarded:
         return None
