@@ -16,6 +16,7 @@ from announcer.core.model import (
     LinkAddress,
     NodeName,
     PutAddresses,
+    PutGuard,
     Scope,
     SendAnnouncement,
     Unknown,
@@ -199,6 +200,19 @@ def test_agent_attracts_nothing_to_an_address_that_it_could_not_put() -> None:
         await made.settled()
         running.cancel()
         await asyncio.wait({running})
+
+    run(test)
+
+
+def test_agent_announces_without_a_port_guard_where_none_can_be_put_and_says_so() -> None:
+    async def test() -> None:
+        async with rig() as found:
+            found.kernel.fail = {PutGuard}
+            await found.settled()
+            status = found.store.statuses[("NodeAnnouncement", "", "n1")]
+            assert status["errors"] == ["PutGuard: refused"]
+            found.kernel.fail = set()
+            await until(lambda: found.kernel.seen.guard is not None)
 
     run(test)
 
