@@ -120,16 +120,20 @@ def test_bfdd_beside_the_agent_has_its_session_with_the_router(tmp_path: Path) -
         wait_until(lambda: has_route(router), 60.0, "the route")
 
 
+def state(pod: Pod) -> tuple[str, str, str]:
+    return pod.node.ip("address"), pod.node.ip("route"), pod.node.exec("nft", "list", "ruleset")
+
+
 def test_node_is_as_it_was_once_it_has_been_cleaned_up(tmp_path: Path) -> None:
     (tmp_path / "objects.yaml").write_text(OBJECTS, encoding="utf-8")
     with running(tmp_path) as (pod, router, _):
-        before = pod.node.ip("address"), pod.node.ip("route")
+        before = state(pod)
         pod.start("exabgp")
         pod.start("agent", MANIFESTS)
         wait_until(lambda: has_route(router), 60.0, "the route")
         for name in ("agent", "exabgp"):
             pod.kill(name)
-        assert "kube-lb0" in pod.node.ip("address")
+        assert all("10.20.0.1" in text for text in state(pod)[::2])
         pod.start("cleanup")
         wait_until(lambda: "removed link kube-lb0" in pod.logs("cleanup"), 20.0, "the cleanup")
-        assert (pod.node.ip("address"), pod.node.ip("route")) == before
+        assert state(pod) == before
