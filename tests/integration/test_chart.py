@@ -110,6 +110,7 @@ WRONG = [
     ('images.pullPolicy="Sometimes"', "/images/pullPolicy"),
     ('agent.maxUnavailable="0%"', "/agent/maxUnavailable"),
     ('agent.args=["ownership"]', "/agent/args/0"),
+    ('allocator.args=["--metrics-address=:1"]', "/allocator/args/0"),
     ('podMonitors="yes"', "/podMonitors"),
 ]
 
