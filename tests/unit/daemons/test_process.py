@@ -96,25 +96,26 @@ def test_computations_share_two_threads() -> None:
 
 
 def test_garbage_is_collected_while_it_is_new_and_otherwise_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "GARBAGE_SECONDS", 0.01)
+    monkeypatch.setattr(process, "WHOLE_SECONDS", 0.5)
+    before = gc.get_threshold()
 
     async def test() -> None:
         collecting = asyncio.ensure_future(collect_garbage())
-        await until(lambda: not gc.isenabled(), what="Python's own rhythm is off")
+        await until(lambda: gc.get_threshold() != before, what="Python's own rhythm is off")
+        gc.collect()
         old = [Cycle()]
-        lived = weakref.ref(old[0])
-        for _ in range(2):  # the first goes with the collection that the old one outlives
-            new = weakref.ref(Cycle())
-            await until(lambda new=new: new() is None, what="a new cycle was collected")  # type: ignore[misc]
-            old.clear()
-        assert lived() is not None
-        monkeypatch.setattr(process, "WHOLE_SECONDS", 0.0)
+        lived, new = weakref.ref(old[0]), weakref.ref(Cycle())
+        made = [[] for _ in range(2 * process.PORTION)]  # type: ignore[var-annotated]
+        old.clear()
+        assert new() is None, "what is new is looked at once so much of it is there"
+        made += [[] for _ in range(20 * process.PORTION)]
+        assert lived() is not None, "what has outlived that is not"
         await until(lambda: lived() is None, what="the whole was looked at")
         collecting.cancel()
         await asyncio.wait({collecting})
 
     asyncio.run(test())
-    assert gc.isenabled()
+    assert gc.get_threshold() == before
 
 
 class Cycle:
