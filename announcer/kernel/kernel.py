@@ -8,7 +8,8 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, assert_never
 
@@ -45,7 +46,6 @@ from announcer.kernel.guard import GuardTable
 log = logging.getLogger(__name__)
 GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # RTMGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE
 REOPEN_SECONDS = 1.0
-MAIN = routes.RT_TABLE_MAIN
 GONE = frozenset({errno.EADDRNOTAVAIL})
 AT_ONCE = 500
 """Addresses read or written as bytes between two moments in which the loop may do something else: some 3 ms."""
@@ -73,13 +73,13 @@ class Kernel:
         """One complete dump. Raises KernelError when it isn't complete: then nothing is known."""
         found_links = tuple(links.read(message) for message in await self._ask("get_links"))
         ifnames = {link.ifindex: link.ifname for link in found_links}
-        found_routes = [routes.read(m, ifnames) for m in await self._ask("get_routes", table=MAIN)]
+        found_routes = await self._read_routes(ifnames)
         found = tuple(await self._read_addresses(ifnames))
         self._ifnames, self._mortal = ifnames, frozenset((a.ifname, a.address) for a in found if _is_mortal(a))
         return ObservedKernel(
             links=found_links,
             addresses=found,
-            routes=tuple(route for route in found_routes if route),
+            routes=tuple(found_routes),
             devconf_all=links.read_devconf_all(),
             guard=await self._read_guard(),
         )
@@ -205,8 +205,8 @@ class Kernel:
         """The routes, ours and others', that go with the last IPv4 address of a link (fib_disable_ip)."""
         if any(address.version == 4 for address in left):
             return []
-        there = (routes.read(m, {_index(ifname): ifname}) for m in await self._ask("get_routes", table=MAIN))
-        return [r for r in there if r and r.ifname == ifname and r.destination.version == 4]
+        there = await self._read_routes({_index(ifname): ifname})
+        return [r for r in there if r.ifname == ifname and r.destination.version == 4]
 
     async def _restore_route(self, route: KernelRoute, ifindex: int) -> None:
         """Others' too: it was our removal that took it. What can't be put back is found missing by the next look."""
@@ -227,6 +227,14 @@ class Kernel:
             raise KernelError(f"{refused[0]}{more}") from refused[0]
 
     # -- routes ----------------------------------------------------------------------------------------------------
+
+    async def _read_routes(self, ifnames: dict[int, IfName]) -> list[KernelRoute]:
+        there: list[KernelRoute] = []
+        for family in routes.FAMILIES:
+            with Channel(timeout_seconds=self._timeout) as channel, _may_lack_table():
+                found = await channel.dump(routes.RTM_GETROUTE, routes.every(family))
+                there += [route for route in (routes.read(data, ifnames) for data in found) if route]
+        return there
 
     async def _put_route(self, route: KernelRoute) -> None:
         """Add; where one of ours with the same destination and metric is in the way, replace that, and no other."""
@@ -292,6 +300,16 @@ async def _watch(family: int, groups: int, is_news: Callable[[bytes], bool], wak
             if error.errno != errno.ENOBUFS:
                 log.warning("kernel notifications are opened again: %s", error)
                 await asyncio.sleep(REOPEN_SECONDS)
+
+
+@contextmanager
+def _may_lack_table() -> Iterator[None]:
+    """A namespace in which no route was ever made has no main table either."""
+    try:
+        yield
+    except RefusedError as error:
+        if error.errno != errno.ENOENT:
+            raise
 
 
 def _is_mortal(address: LinkAddress) -> bool:
