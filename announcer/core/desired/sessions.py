@@ -19,7 +19,6 @@ from announcer.core.model import (
     DesiredPeer,
     IfName,
     IPAddress,
-    LinkAddress,
     Node,
     NodeName,
     ObjectRef,
@@ -28,7 +27,6 @@ from announcer.core.model import (
     RouteKind,
     RouterId,
     RouterIdFrom,
-    Scope,
     Snapshot,
 )
 
@@ -103,17 +101,13 @@ class Sessions:
     def _note(self, peer: Peer, text: str) -> None:
         self.notes.append(f"{peer.ref}{f' {peer.label}' if peer.label else ''}: {text}")
 
-    def _own_addresses(self, version: int) -> list[LinkAddress]:
-        found = [a for a in self._view.kernel.addresses if not a.is_ours and a.scope is Scope.GLOBAL]
-        return sorted((a for a in found if a.address.version == version), key=lambda a: int(a.address))
-
     def _towards(self, peer: IPAddress) -> IPAddress | None:
         """The node's address in the peer's subnet, else that of the link or route by which it is reached, else its
         own: what the session and the next hop use.
         """
         if (found := self._near(peer)) is not None:
             return found
-        mine = self._own_addresses(peer.version)
+        mine = self._view.addresses[peer.version]
         routes = [r for r in self._view.kernel.routes if peer in r.destination and r.kind is RouteKind.UNICAST]
         if routes:
             best = min(routes, key=lambda r: (-r.destination.prefixlen, r.metric, str(r.ifname)))
@@ -125,19 +119,17 @@ class Sessions:
 
     def _near(self, peer: IPAddress) -> IPAddress | None:
         """The node's address in a subnet that the peer is in too."""
-        mine = self._own_addresses(peer.version)
+        mine = self._view.addresses[peer.version]
         near = (a.address for a in mine if peer in ip_network((a.address, a.prefixlen), strict=False))
         return next(near, None)
 
     def _beside(self, local: IPAddress, version: int) -> IPAddress | None:
-        link = next((a.ifname for a in self._own_addresses(local.version) if a.address == local), None)
+        link = next((a.ifname for a in self._view.addresses[local.version] if a.address == local), None)
         return self._on(link, version) or self._view.source(version)
 
     def _on(self, ifname: IfName | None, version: int) -> IPAddress | None:
         """The node's address on a link, the one that its Node object knows before others."""
-        found = [a.address for a in self._own_addresses(version) if a.ifname == ifname]
-        known = [a for a in found if a in self._view.own.internal_addresses]
-        return next(iter(known or found), None)
+        return next((a.address for a in self._view.addresses[version] if a.ifname == ifname), None)
 
     def _router_id(self, wanted: RouterId) -> IPv4Address | None:
         node = self._view.own

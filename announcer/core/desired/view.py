@@ -16,6 +16,7 @@ from announcer.core.model import (
     IfName,
     IPAddress,
     IPNetwork,
+    LinkAddress,
     LinkReport,
     LocalAdvertisement,
     Node,
@@ -79,11 +80,13 @@ def describe_links(kernel: ObservedKernel) -> tuple[LinkReport, ...]:
 class View:
     """Snapshot and kernel of one node. `links` are each node's real links, its own read from the kernel.
 
+    `addresses` are the node's own by family, the one to speak from first.
     Of `unsure` nodes nobody knows which links are meant: an LBNodeAgent that may be theirs can't be understood.
     """
 
     def __init__(self, snapshot: Snapshot, own: Node, kernel: ObservedKernel) -> None:
         self.snapshot, self.own, self.kernel = snapshot, own, kernel
+        self.addresses = {version: self._addresses(version) for version in (4, 6)}
         self.links = {r.node: r.links for r in snapshot.reports} | {own.name: describe_links(kernel)}
         self.config = {n.name: _config_of(n, snapshot.agents) for n in snapshot.nodes}
         self.in_service = tuple(n for n in snapshot.nodes if not n.excluded and not n.network_unavailable)
@@ -195,9 +198,17 @@ class View:
 
     def source(self, version: int) -> IPAddress | None:
         """The node's own address of a family: what replies that start here carry. None where it has none."""
-        ours = {a.address for a in self.kernel.addresses if not a.is_ours and a.scope is Scope.GLOBAL}
-        known = [a for a in self.own.internal_addresses if a in ours]
-        return min((a for a in known or sorted(ours, key=str) if a.version == version), default=None, key=str)
+        return next((a.address for a in self.addresses[version]), None)
+
+    def _addresses(self, version: int) -> tuple[LinkAddress, ...]:
+        """Those that the Node object knows first, then by link, then the oldest: one that comes changes no choice.
+
+        The kernel lists a link's IPv4 addresses oldest first and secondary ones last, its IPv6 ones newest first.
+        """
+        mine = [a for a in self.kernel.addresses if not a.is_ours and a.scope is Scope.GLOBAL]
+        oldest = [a for a in mine if a.address.version == version][:: 1 if version == 4 else -1]
+        place = {link.ifname: (not link.is_ethernet, link.ifindex) for link in self.kernel.links}
+        return tuple(sorted(oldest, key=lambda a: (a.address not in self.own.internal_addresses, place[a.ifname])))
 
     def virtual_link(self) -> IfName:
         """extlbint, unless some node has a real link of that name: then that one is not to be created."""

@@ -105,8 +105,8 @@ class Guard:
 class ObservedKernel:
     """One complete dump of links, addresses and main-table routes of both families, tied together by ifname.
 
-    `devconf_all` is net.ipv4.conf.all: the kernel uses the greater of it and the link's own value. `guard` is None
-    where there is no such table.
+    All are in the kernel's order. `devconf_all` is net.ipv4.conf.all: the kernel uses the greater of it and the link's
+    own value. `guard` is None where there is no such table.
     """
 
     links: tuple[Link, ...] = ()

@@ -74,7 +74,7 @@ def test_source_address_that_the_node_lacks_is_told() -> None:
         ((route("192.0.2.0/24", "eth0", metric=9), route("192.0.2.0/24", "eth1", metric=5)), "10.1.1.1"),
         ((route("192.0.2.0/24", "eth1"), route("192.0.2.0/25", "eth0")), "10.111.111.2"),
         ((KernelRoute(destination=net("192.0.2.0/24"), kind=RouteKind.UNREACHABLE),), "10.111.111.2"),
-        ((route("192.0.2.0/24", "eth2"),), "10.1.1.1"),
+        ((route("192.0.2.0/24", "eth2"),), "10.111.111.2"),
     ],
 )
 def test_session_to_a_far_peer_starts_on_the_link_that_leads_there(routes: tuple[KernelRoute, ...], local: str) -> None:
@@ -87,6 +87,32 @@ def test_of_several_addresses_of_a_link_the_one_that_its_node_object_knows_count
     more = {"10.1.1.1/24": "eth1", "10.1.1.2/24": "eth1"}
     found = want(peer(address=str(FAR)), known, addresses=more, routes=(route("192.0.2.0/24", "eth1"),))
     assert only(found).local_address == ip("10.1.1.2")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "more", "local"),
+    [
+        (["10.9.9.7/24"], ["10.9.9.1/24"], {}, "10.9.9.7"),
+        (["10.9.9.7/16"], ["10.9.9.1/24"], {}, "10.9.9.7"),
+        (["10.9.9.9/24", "10.9.9.7/24"], ["10.9.9.1/24"], {"InternalIP": "10.9.9.7"}, "10.9.9.7"),
+        (["10.9.9.7/24"], ["10.9.9.1/24"], {"InternalIP": "10.111.111.2"}, "10.9.9.7"),
+        (["fd00:9::7/64"], ["fd00:9::1/64"], {}, "fd00:9::7"),
+    ],
+)
+def test_address_that_comes_changes_no_session(
+    before: list[str], after: list[str], more: dict[str, str], local: str
+) -> None:
+    """A second one of the link, as of keepalived or DHCP, with a lower number, where the kernel puts it."""
+    router, object_ = {"10": "10.9.9.254", "fd": "fd00:9::fe"}[local[:2]], known(are=more)
+    was = want(peer(address=router), object_, addresses=dict.fromkeys(before, "eth1"))
+    listed = after + before if ":" in local else before + after
+    now = want(peer(address=router), object_, addresses=dict.fromkeys(listed, "eth1"))
+    assert (only(was), str(only(was).local_address)) == (only(now), local)
+
+
+def test_router_id_stays_when_an_address_comes_to_a_node_whose_object_knows_none() -> None:
+    found = want(peer(), addresses={"10.0.0.1/24": "eth0"})
+    assert str(only(found).router_id) == "10.111.111.2"
 
 
 def test_node_without_an_address_of_the_family_says_so() -> None:
