@@ -4,6 +4,7 @@ A reader asks for the fields that it knows; `close` then refuses what nobody ask
 silently. Every method gives a usable default after a mistake, so that one pass finds all of them.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from ipaddress import ip_address, ip_network
@@ -21,8 +22,12 @@ from announcer.core.model import (
     Selector,
 )
 
-SECRETS = frozenset({"password", "authPassword"})
-"""Fields whose value is shown to nobody, however wrong it is."""
+_SECRET_NAME = re.compile(r"secret\w*\.(?:name|namespace)$", re.IGNORECASE)
+
+
+def is_secret(text: str) -> bool:
+    """Whether what this path or line says is shown to nobody, however its name is misspelled."""
+    return any(word in text.lower() for word in ("pass", "secret"))
 
 
 class Fields:
@@ -41,8 +46,8 @@ class Fields:
         self, name: str, value: object, message: str, remedy: str = "", reason: Reason = Reason.INVALID_VALUE
     ) -> None:
         path = ".".join(part for part in (self.path, name) if part)
-        is_hidden = value is None or isinstance(value, (Mapping, list)) or name in SECRETS
-        shown = "" if is_hidden else str(value)
+        is_hidden = self.ref.kind == "Secret" or (is_secret(path) and not _SECRET_NAME.search(path))
+        shown = "" if is_hidden or value is None or isinstance(value, (Mapping, list)) else str(value)
         self.problems.append(
             Problem(ref=self.ref, field=path, value=shown, message=message, remedy=remedy, reason=reason)
         )

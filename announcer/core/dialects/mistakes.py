@@ -6,8 +6,11 @@ Only text is looked at: a person who pasted `- name: app` right under `spec:` he
 
 import re
 
+from announcer.core.dialects.fields import is_secret
 from announcer.core.model import ObjectRef, Problem, Reason
 
+_SECRET = re.compile(r"""\bkind["']?\s*:\s*["']?Secret\b""")
+_UNSAID = "what is wrong is not said, as it may quote a password"
 _KEY = re.compile(r"(\s*)(?:- )?([\w./-]+):(?:\s|$)")
 
 
@@ -23,12 +26,13 @@ def explain(text: str, line: int, message: str, source: str) -> Problem:
         name=_first(r"^\s+name:\s*(\S+)", block),
         source=source,
     )
-    is_hidden = ref.kind == "Secret" or "password" in lines[at].lower()
+    field = _field(lines, at)
+    is_hidden = bool(_SECRET.search(text)) or is_secret(field) or is_secret(lines[at])
     return Problem(
         ref=ref,
-        field=_field(lines, at),
+        field=field,
         value="" if is_hidden else lines[at].strip(),
-        message=f"is not YAML: {message}",
+        message=f"is not YAML: {_UNSAID if is_hidden else message}",
         remedy="" if is_hidden else _remedy(lines, at),
         reason=Reason.UNREADABLE_FILE,
     )
@@ -63,5 +67,7 @@ def _remedy(lines: list[str], at: int) -> str:
     if not items or lines[at].lstrip().startswith("- "):
         return ""
     first = lines[items[-1]].strip()
+    if is_secret(first):
+        return ""
     key = "`ports:`" if re.search(r"^\s*port:", "\n".join(lines[items[-1] : at]), re.MULTILINE) else "a key of its own"
     return f"`{first}` begins a list beside `{lines[at].strip()}`; put {key} above it and indent its items"

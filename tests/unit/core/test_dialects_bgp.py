@@ -163,6 +163,26 @@ def test_password_that_is_wrong_is_never_shown(password: object) -> None:
         assert "12345" not in str(problem)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"Password": "hush"},
+        {"passwd": "hush"},
+        {"bgpSecret": "hush"},
+        {"passwordSecret": "hush"},
+        {"passwordSecret": {"name": "tor", "key": "hush"}},
+    ],
+)
+def test_password_under_another_name_is_never_shown(more: dict[str, Any]) -> None:
+    problems = (*parse(peer(**more)).problems, *parse(configuration(neighbor(config=more))).problems)
+    assert len(problems) >= 2
+    assert all("hush" not in f"{problem} {problem.remedy}" for problem in problems)
+
+
+def test_name_of_a_secret_is_shown() -> None:
+    assert only_problem(parse(peer(passwordSecret={"name": "Tor"}))).value == "Tor"
+
+
 def test_password_is_not_in_the_text_of_a_peer() -> None:
     assert one(parse(peer(password="hush"))).password == "hush"
     assert "hush" not in repr(parse(peer(password="hush")))

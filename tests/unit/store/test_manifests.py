@@ -282,10 +282,11 @@ def test_secret_is_read_and_rotated_and_a_mistake_in_it_shows_nothing(tmp_path: 
             assert b64(found.snapshot) == b"first"
             (tmp_path / "secret.yaml").write_text(text + "second\n")
             await until(lambda: b64(found.snapshot) == b"second")
-            (tmp_path / "secret.yaml").write_text(text + '"third\n')
-            await until(lambda: found.snapshot.problems, what="the mistake")
-            assert b64(found.snapshot) == b"second"
-            assert "third" not in str(found.snapshot.problems)
+            for wrong in ('"third', "!third"):
+                (tmp_path / "secret.yaml").write_text(text + wrong + "\n")
+                await until(lambda: found.snapshot.problems, what="the mistake")
+                assert b64(found.snapshot) == b"second"
+                assert "third" not in str(found.snapshot.problems)
 
     run(test)
 
