@@ -166,9 +166,10 @@ def _drain(
 ) -> tuple[list[Action], list[float]]:
     """Routes on the wire that are not wanted: first GRACEFUL_SHUTDOWN, later withdrawn. Also how long to wait for that.
 
-    Addresses in `keep` hold back every route that covers them; a peer that may be one that can't be understood, all.
+    Addresses in `keep` hold back every route that covers them; a peer of which nobody can say what it is to have, all.
     """
-    if peer.peer_address not in desired.bgp and not desired.are_peers_known:
+    is_unsure = not desired.are_peers_known or peer.peer_address in desired.keep_peers
+    if peer.peer_address not in desired.bgp and is_unsure:
         return [], []
     wanted = desired.bgp.get(peer.peer_address, {})
     unwanted = [a for p, a in peer.routes.items() if p not in wanted and p not in peer.pending]

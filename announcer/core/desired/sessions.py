@@ -32,9 +32,10 @@ from announcer.core.model import (
 
 
 class Sessions:
-    """`peers` are all that select the node and can be spoken to. Of `unready` ones the password isn't known: what is
-    advertised to them is still decided, and a session that runs stays. `notes` say what is wrong with any of them.
-    Without `has_bfd`, nobody could watch the path to a peer.
+    """`peers` are all that select the node and can be spoken to. Of `unready` ones the password, the router ID or the
+    own address isn't known: a session that runs stays, and what is advertised to them is still decided, but where there
+    is no address to be the next hop: such ones aren't in `peers`. `notes` say what is wrong with any of them. Without
+    `has_bfd`, nobody could watch the path to a peer.
     """
 
     def __init__(self, view: View, *, has_bfd: bool) -> None:
@@ -50,9 +51,12 @@ class Sessions:
         local = peer.source_address or self._towards(peer.peer_address)
         router_id = self._router_id(peer.router_id)
         if local is None or router_id is None:
-            what = "routerID: nothing of this node says" if local else "sourceAddress: this node has no address for"
-            self._note(peer, f"{what} {'one' if local else peer.peer_address}")
+            self.unready.add(peer.peer_address)
+        if local is None:
+            self._note(peer, f"sourceAddress: this node has no address for {peer.peer_address}")
             return None
+        if router_id is None:
+            self._note(peer, "routerID: nothing of this node says one")
         if all(a.address != local for a in self._view.kernel.addresses):
             self._note(peer, f"sourceAddress: {local} is no address of this node")
         other = 6 if local.version == 4 else 4
@@ -62,7 +66,7 @@ class Sessions:
             peer_asn=peer.peer_asn,
             peer_address=peer.peer_address,
             local_address=local,
-            router_id=router_id,
+            router_id=router_id or IPv4Address(0),
             peer_port=peer.peer_port,
             hold_time_seconds=peer.hold_time_seconds,
             multihop_ttl=peer.multihop_ttl,

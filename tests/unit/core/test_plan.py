@@ -185,6 +185,14 @@ def test_plan_keeps_a_peer_whose_password_is_not_known_and_its_routes() -> None:
     assert found == [SetPeers(peers=(), keeps=frozenset({TOR}))]
 
 
+def test_plan_withdraws_nothing_from_a_peer_of_which_nobody_can_say_what_it_is_to_have() -> None:
+    unsure = replace(WANTED, bgp={}, keep_peers=frozenset({TOR}))
+    seen = tor(Route(prefix=NET), Route(prefix=HOST))
+    actions = plan(unsure, kernel(), seen, 0.0, Pace()).actions
+    found = [a for a in actions if isinstance(a, SetPeers | AdvertiseRoutes | WithdrawRoutes)]
+    assert found == [SetPeers(peers=(), keeps=frozenset({TOR}))]
+
+
 def test_plan_takes_no_peer_and_no_route_away_while_a_peer_cannot_be_understood() -> None:
     unsure = replace(WANTED, are_peers_known=False, peers=(), bgp={})
     keeping = SetPeers(peers=(), keeps_others=True)

@@ -119,6 +119,8 @@ def test_node_without_an_address_of_the_family_says_so() -> None:
     found = want(peer(address="fd00::1"))
     assert found.peers == ()
     assert found.notes == (f"{TOR}: sourceAddress: this node has no address for fd00::1",)
+    assert found.keep_peers == {ip("fd00::1")}
+    assert found.bgp == {}
 
 
 @pytest.mark.parametrize(
@@ -189,6 +191,17 @@ def test_node_that_has_no_router_id_says_so() -> None:
     found = want(configured(routerID="${NODE_EXTERNAL_IP}"))
     assert found.peers == ()
     assert found.notes[0].startswith("BGPConfiguration purelb-system/bgp 10.111.111.254: routerID")
+
+
+def test_session_of_a_node_whose_router_id_is_away_stays_with_its_routes() -> None:
+    objects = (group(), service(addresses=["10.113.113.100"]), endpoints())
+    was, now = (
+        want(configured(routerID="${node.annotations['id']}"), one, *objects) for one in (known(id="10.0.0.9"), known())
+    )
+    assert now.peers == ()
+    assert now.keep_peers == {ip("10.111.111.254")}
+    assert now.bgp == was.bgp
+    assert now.bgp[ip("10.111.111.254")]
 
 
 # -- passwords -----------------------------------------------------------------------------------------------------
