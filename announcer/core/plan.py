@@ -95,7 +95,8 @@ def plan(
         stops, wait = _drain(desired, peer, here, now, pace)
         drains += stops
         waits += wait
-    is_sure = not isinstance(bgp, Unknown) or not desired.peers
+    has_peers = bool(desired.peers or desired.keep_peers) or not desired.are_peers_known
+    is_sure = not isinstance(bgp, Unknown) or not has_peers
     down = _retire(desired, kernel, drawn, pace) if is_sure else []
     again = min(waits) if waits else None
     first, last = (guard, []) if desired.guard else ([], guard)

@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
 
 from announcer.core.desired import Desired, unreachable
 from announcer.core.model import (
@@ -130,9 +133,12 @@ def test_plan_advertises_nothing_that_the_session_does_not_carry() -> None:
     assert make(WANTED, seen, ObservedBgp(peers=(replace(peer, families=frozenset({6})),))).actions == (KEEP,)
 
 
-def test_plan_removes_nothing_while_the_sidecar_is_silent() -> None:
+@pytest.mark.parametrize(
+    "peers", [{"peers": (PEER,)}, {"keep_peers": frozenset({TOR})}, {"are_peers_known": False, "bgp": {}}]
+)
+def test_plan_removes_nothing_while_the_sidecar_is_silent(peers: dict[str, Any]) -> None:
     leftovers = with_link(kernel(addresses=[held("10.113.113.9")], routes=[route("10.8.0.0/24", "eth1", protocol=201)]))
-    silent = plan(replace(WANTED, peers=(PEER,)), leftovers, UNKNOWN, 0.0, Pace()).actions
+    silent = plan(replace(WANTED, **peers), leftovers, UNKNOWN, 0.0, Pace()).actions
     assert not any(isinstance(a, RemoveRoute) or (isinstance(a, PutAddresses) and a.valid_seconds) for a in silent)
 
 
