@@ -36,13 +36,19 @@ SLACK: Final = timedelta(seconds=30)
 def recall(
     history: Sequence[SessionReport], wanted: Desired, bgp: ObservedBgp | Unknown, now: datetime
 ) -> tuple[SessionReport, ...]:
-    """Of every peer that this node should have, or has; sorted by address. `now` begins what nobody has seen begin."""
+    """Of every peer that this node should have, or has; sorted by address. `now` begins what nobody has seen begin.
+
+    Where neither what there should be nor what there is can be said, of those of the history.
+    """
     before = {one.peer_address: one for one in history}
     names = {peer.peer_address: peer.name for peer in wanted.peers}
     known = isinstance(bgp, ObservedBgp)
     seen = {peer.peer_address: peer for peer in bgp.peers} if isinstance(bgp, ObservedBgp) else {}
     found = []
-    for address in sorted(names.keys() | seen.keys(), key=lambda a: (a.version, int(a))):
+    told = wanted.bgp.keys() | wanted.keep_peers | seen.keys()
+    if not known and not wanted.are_peers_known:
+        told |= before.keys()
+    for address in sorted(told, key=lambda a: (a.version, int(a))):
         then = before.get(address, SessionReport(peer_address=address))
         if known:
             peer = seen.get(address, ObservedPeer(peer_address=address, is_established=False))

@@ -91,6 +91,28 @@ def test_routes_are_refused_by_family_or_by_exabgp() -> None:
     assert counts(seen(ONE, pending=there, refused=there), ONE, TWO) == (1, 0, 1)
 
 
+# -- peers that aren't ready or not known ------------------------------------------------------------------------------
+
+UNREADY, LOST = Desired(keep_peers=frozenset({TOR})), Desired(are_peers_known=False)
+
+
+@pytest.mark.parametrize("of", [UNREADY, LOST, Desired(bgp={TOR: {}})])
+def test_session_of_a_peer_that_is_not_ready_or_not_known_keeps_its_history(of: Desired) -> None:
+    lost = told(down(NOON))
+    up = told(seen(), lost)
+    silent = told(UNKNOWN, up, of=of)
+    assert silent == replace(up, is_known=False)
+    again = told(seen(), silent, of=of)
+    assert (again.peer, again.since, again.last_error) == ("tor", up.since, "NOTIFICATION")
+    now = {"sessions": sessions_status([again])}
+    assert list(session_notes("n1", {"sessions": sessions_status([silent])}, now, ())) == []
+
+
+def test_session_of_a_peer_that_is_gone_is_told_no_more() -> None:
+    assert recall((told(seen()),), Desired(), UNKNOWN, NOON) == ()
+    assert recall((told(seen()),), LOST, ObservedBgp(), NOON) == ()
+
+
 # -- since when --------------------------------------------------------------------------------------------------------
 
 
