@@ -92,7 +92,7 @@ class ExabgpSession:
         self._picture = Picture()
         self._queue: deque[Change] = deque()
         self._ending: set[IPAddress] = set()
-        self._ended = asyncio.Event()
+        self._endings = asyncio.Event()
         self._work = asyncio.Event()
         self._is_learned = self._has_news = False
         self._wanted: frozenset[str] | None = None
@@ -115,6 +115,7 @@ class ExabgpSession:
             case TearDown():
                 self._need_established(action.peer_address)
                 self._ending.add(action.peer_address)
+                self._endings.set()
                 self._work.set()
             case AdvertiseRoutes():
                 for some in _parts(action.routes):
@@ -257,15 +258,21 @@ class ExabgpSession:
         self._has_news = True  # a peer that is gone has a last turn, and is shown until then
 
     async def _tear_down(self, link: Link) -> None:
-        """And wait for the end: a change of the configuration would close the connection without a word."""
-        for peer in sorted(self._ending, key=str):
-            await link.ask(lines.tear_down(peer))
+        """And wait for the end, `farewell` from the last that was asked: a change of the configuration would close the
+        connection without a word.
+        """
+        asked: set[IPAddress] = set()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._timing.farewell):
+            async with asyncio.timeout(None) as limit:
                 while self._ending:
-                    await self._ended.wait()
-                    self._ended.clear()
-        self._ending.clear()
+                    self._endings.clear()
+                    for peer in sorted(self._ending - asked, key=str):
+                        asked.add(peer)
+                        limit.reschedule(None)
+                        await link.ask(lines.tear_down(peer))
+                        limit.reschedule(asyncio.get_running_loop().time() + self._timing.farewell)
+                    await self._endings.wait()
+        self._ending -= asked
 
     async def _flush_suspects(self, link: Link) -> None:
         """What ExaBGP believes to be advertised it would not send again by itself: make it, and no traffic is lost."""
@@ -331,7 +338,7 @@ class ExabgpSession:
         self._queue = deque(change for change in self._queue if change.peer_address != event.peer_address)
         if event.peer_address in self._ending and isinstance(event, lines.SessionDown):
             self._ending.discard(event.peer_address)
-            self._ended.set()
+            self._endings.set()
         if isinstance(event, lines.SessionUp):
             self._has_news = True  # which families the session carries
             self._work.set()

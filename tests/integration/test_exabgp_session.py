@@ -18,6 +18,7 @@ from announcer.core.model import (
     ObservedPeer,
     Route,
     SetPeers,
+    TearDown,
     WithdrawRoutes,
 )
 from announcer.exabgp import ExabgpError, ExabgpSession, Timing
@@ -133,6 +134,25 @@ def test_session_that_goes_down_takes_no_routes_until_it_is_up(tmp_path: Path) -
             bridge.set_established("10.9.0.1", is_established=True)
             bridge.send("10.9.0.1", "10.1.0.1/32")
             await until(lambda: has(session, "10.1.0.1/32"))
+
+    run(test)
+
+
+def test_peer_that_is_to_end_while_another_ends_is_torn_down_in_the_same_wait(tmp_path: Path) -> None:
+    async def test() -> None:
+        neighbors = {"10_9_0_1": Neighbor(), "10_9_0_3": Neighbor()}
+        timing = replace(QUICK, farewell=60.0)
+        async with FakeBridge.serving(tmp_path, **neighbors) as bridge, running(tmp_path, timing) as session:
+            await until(lambda: has(session))
+            await session.apply(TearDown(peer_address=PEER))
+            await until(lambda: "neighbor 10.9.0.1 teardown 10" in bridge.heard)
+            await session.apply(TearDown(peer_address=ip("10.9.0.3")))
+            await until(lambda: "neighbor 10.9.0.3 teardown 10" in bridge.heard)
+            for peer in bridge.neighbors:
+                bridge.set_established(peer, is_established=False)
+            await session.apply(SetPeers(peers=(TOR,)))
+            await until(lambda: "bridge reload" in bridge.heard)
+            assert sum("teardown" in line for line in bridge.heard) == 2
 
     run(test)
 
