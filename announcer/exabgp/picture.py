@@ -7,7 +7,8 @@
 | established | a session that began before our eyes, or the End-of-RIB after a flush | what the send events said |
 
 A change is in flight from when it is asked for until a send event shows it, or until `confirm` seconds after ExaBGP's
-answer to its line. One that was never shown makes the peer suspect: ExaBGP may hold for advertised what is not.
+answer to its line. One that was never shown makes the peer suspect: ExaBGP may hold for advertised what is not. One
+that was refused doesn't; it stays refused until another change of the prefix is asked for, or one is taken or shown.
 """
 
 from collections.abc import Iterable
@@ -50,7 +51,6 @@ class _InFlight:
 
     route: Route | None
     until: float = inf
-    is_refused: bool = False
 
 
 @dataclass(slots=True)
@@ -63,6 +63,8 @@ class _Peer:
     families: frozenset[str] = frozenset()
     routes: dict[IPNetwork, AdvertisedRoute] = field(default_factory=dict)
     in_flight: dict[IPNetwork, _InFlight] = field(default_factory=dict)
+    refused: dict[IPNetwork, Route | None] = field(default_factory=dict)
+    """Changes, as in flight, that ExaBGP answered with an error."""
     is_suspect: bool = False
     since: datetime | None = None
     is_since_seen: bool = True
@@ -133,11 +135,12 @@ class Picture:
         self._shown, peer.speaker = None, event.speaker
         for prefix in event.withdrawn:
             peer.routes.pop(prefix, None)
+            peer.refused.pop(prefix, None)
             if prefix in peer.in_flight and peer.in_flight[prefix].route is None:
                 del peer.in_flight[prefix]
         for route in event.routes:
             _advertised(peer, route, event.speaker, now)
-        if not peer.in_flight and peer.is_established:
+        if not peer.in_flight and not peer.refused and peer.is_established:
             peer.error = ""
 
     def end_of_rib(self, event: EndOfRib) -> bool:
@@ -204,9 +207,12 @@ class Picture:
 
     def begin(self, change: Change) -> None:
         self._shown = None
-        in_flight = self._peers[change.peer_address].in_flight
+        peer = self._peers[change.peer_address]
         for route in change.routes:
-            in_flight[route.prefix] = _InFlight(route=None if change.is_withdraw else route)
+            asked = None if change.is_withdraw else route
+            peer.in_flight[route.prefix] = _InFlight(route=asked)
+            if peer.refused.get(route.prefix, asked) != asked:
+                del peer.refused[route.prefix]
 
     def answered(self, change: Change, until: float, error: str) -> None:
         """ExaBGP has read the line: now it has until then to show the change."""
@@ -216,9 +222,14 @@ class Picture:
         if error:
             self._shown, peer.error = None, error
         for route in change.routes:
-            if route.prefix in peer.in_flight:
-                peer.in_flight[route.prefix].until = until
-                peer.in_flight[route.prefix].is_refused = bool(error)
+            if (asked := peer.in_flight.get(route.prefix)) is None:
+                continue
+            asked.until = until
+            if error:
+                peer.refused[route.prefix] = asked.route
+            elif route.prefix in peer.refused:
+                self._shown = None
+                del peer.refused[route.prefix]
 
     def expire(self, now: float) -> bool:
         """Changes that were not shown in time are not in flight any more. True if there were any."""
@@ -227,9 +238,10 @@ class Picture:
             missed = [prefix for prefix, change in peer.in_flight.items() if change.until <= now]
             for prefix in missed:
                 del peer.in_flight[prefix]
-            if missed:
-                late = peer.is_suspect = True
-                peer.error = f"{len(missed)} changes were not seen on the wire, {missed[0]} among them"
+                late = True
+            if unseen := [prefix for prefix in missed if prefix not in peer.refused]:
+                peer.is_suspect = True
+                peer.error = f"{len(unseen)} changes were not seen on the wire, {unseen[0]} among them"
         if late:
             self._shown = None
         return late
@@ -252,6 +264,7 @@ def _advertised(peer: _Peer, route: Route, speaker: Speaker, now: float) -> None
     if asked is not None and asked.route is not None and as_sent(asked.route, speaker) == route:
         route = asked.route
         del peer.in_flight[route.prefix]
+        peer.refused.pop(route.prefix, None)
     elif there is not None and as_sent(there.route, speaker) == route:
         route = there.route
     if there is None or there.route != route:
@@ -273,7 +286,7 @@ def _observed(address: IPAddress, peer: _Peer) -> ObservedPeer:
         is_established=peer.is_established and peer.is_learned,
         routes=dict(peer.routes),
         pending=frozenset(peer.in_flight),
-        refused=frozenset(prefix for prefix, change in peer.in_flight.items() if change.is_refused),
+        refused=frozenset(peer.refused),
         families=frozenset(version for version in (4, 6) if f"ipv{version} unicast" in peer.families),
         since=peer.since,
         is_since_seen=peer.is_since_seen,

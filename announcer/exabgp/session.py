@@ -290,6 +290,8 @@ class ExabgpSession:
     def _on_answer(self, change: Change, is_done: bool) -> None:
         error = "" if is_done else f"ExaBGP refused: {change.line[:100]}"
         self._picture.answered(change, self._clock() + self._timing.confirm, error)
+        if error:
+            self._changed()
 
     def _meet_deadlines(self, link: Link) -> None:
         link.check()

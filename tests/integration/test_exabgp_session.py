@@ -14,6 +14,7 @@ from announcer.core.model import (
     UNKNOWN,
     AdvertiseRoutes,
     DesiredPeer,
+    IPNetwork,
     ObservedBgp,
     ObservedPeer,
     Route,
@@ -186,15 +187,32 @@ def test_change_that_is_not_sent_in_time_is_flushed(tmp_path: Path) -> None:
     run(test)
 
 
-def test_line_that_exabgp_refuses_is_shown(tmp_path: Path) -> None:
+def test_line_that_exabgp_refuses_is_shown_at_once_and_costs_no_flush(tmp_path: Path) -> None:
     async def test() -> None:
-        async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}) as bridge, running(tmp_path) as session:
+        told: list[frozenset[IPNetwork]] = []
+        serving = FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()})
+        async with serving as bridge, running(tmp_path, wake=lambda: told.append(refused(session))) as session:
             await until(lambda: has(session))
             bridge.refuses = True
+            flushes = bridge.heard.count("neighbor 10.9.0.1 flush adj-rib out")
+            told.clear()
             await session.apply(ADVERTISE)
-            await until(lambda: "refused" in seen(session).last_error)
+            await until(lambda: told)
+            assert told[0] == {ROUTE.prefix}
+            assert seen(session).pending
+            await until(lambda: not seen(session).pending)
+            bridge.refuses = False
+            await session.apply(ADVERTISE)
+            await until(lambda: has(session, "10.1.0.1/32"))
+            assert not refused(session)
+            assert bridge.heard.count("neighbor 10.9.0.1 flush adj-rib out") == flushes
 
     run(test)
+
+
+def refused(session: ExabgpSession) -> frozenset[IPNetwork]:
+    observed = session.observed()
+    return frozenset() if observed is UNKNOWN else seen(session).refused
 
 
 def test_unanswered_line_ends_the_connection(tmp_path: Path) -> None:

@@ -157,8 +157,8 @@ class AdvertisedRoute:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedPeer:
     """A session as the sidecar shows it. `pending` prefixes have a change in flight whose outcome isn't seen yet;
-    `refused` ones are those of them that ExaBGP doesn't take. `families` (4, 6) are those that both ends agreed to,
-    empty where that isn't known.
+    of `refused` ones ExaBGP didn't take the last change, whether or not it is asked again by now. `families` (4, 6)
+    are those that both ends agreed to, empty where that isn't known.
 
     `since` is when it came up or ended, by this node's clock, in UTC: for people; None where nobody knows, and only
     about then where it was not seen but told afterwards. `last_error` is what is wrong, or why the session last ended:

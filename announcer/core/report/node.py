@@ -162,7 +162,7 @@ def _virtual_reason(
     if not up:
         return Reason.PEER_NOT_ESTABLISHED, "", ()
     proven = tuple(str(p.peer_address) for p in up if is_proven(p, wanted[p.peer_address]))
-    refusing = [_refusal(p, prefix) for p in up if is_refused(p, prefix)]
+    refusing = [_refusal(p, prefix) for p in up if is_refused(p, wanted[p.peer_address])]
     if len(proven) + len(refusing) < len(up):
         return Reason.ROUTE_PENDING, "", proven
     return Reason.ROUTE_REFUSED if refusing else Reason.ADVERTISED, "; ".join(refusing), proven

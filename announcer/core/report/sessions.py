@@ -67,8 +67,10 @@ def is_proven(peer: ObservedPeer, route: Route) -> bool:
     return there is not None and there.route == route and route.prefix not in peer.pending
 
 
-def is_refused(peer: ObservedPeer, prefix: IPNetwork) -> bool:
-    return peer.is_established and (prefix in peer.refused or not peer.carries(prefix))
+def is_refused(peer: ObservedPeer, route: Route) -> bool:
+    """A refused change of a route that is there as it is wanted doesn't count."""
+    is_taken = route.prefix not in peer.refused and peer.carries(route.prefix)
+    return peer.is_established and not is_taken and not is_proven(peer, route)
 
 
 def sessions_status(sessions: Sequence[SessionReport]) -> list[dict[str, object]]:
@@ -119,7 +121,7 @@ def session_notes(
 
 
 def _now(then: SessionReport, peer: ObservedPeer, table: Mapping[IPNetwork, Route], now: datetime) -> SessionReport:
-    refused = {prefix for prefix in table if is_refused(peer, prefix)}
+    refused = {prefix for prefix, route in table.items() if is_refused(peer, route)}
     proven = {prefix for prefix, route in table.items() if peer.is_established and is_proven(peer, route)}
     under_way = (table.keys() | peer.routes.keys() | peer.pending) - refused - proven
     return SessionReport(

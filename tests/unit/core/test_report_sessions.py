@@ -89,6 +89,7 @@ def test_routes_are_refused_by_family_or_by_exabgp() -> None:
     assert counts(seen(ONE), ONE, SIX) == (1, 1, 0)
     there = frozenset({TWO.prefix})
     assert counts(seen(ONE, pending=there, refused=there), ONE, TWO) == (1, 0, 1)
+    assert counts(seen(ONE, TWO, refused=there), ONE, TWO) == (2, 0, 0), "a change that is not wanted any more"
 
 
 # -- peers that aren't ready or not known ------------------------------------------------------------------------------

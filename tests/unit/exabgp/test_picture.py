@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from announcer.core.model import UNKNOWN, ObservedBgp, ObservedPeer, Route
 from announcer.exabgp import lines
 from announcer.exabgp.lines import NeighborState, NeighborStates, Notified, RoutesSent, SessionDown, SessionUp, Speaker
@@ -230,6 +232,37 @@ def test_refused_line_is_shown_and_stays_pending_until_its_deadline() -> None:
     assert (seen(picture).last_error, seen(picture).pending) == ("ExaBGP refused", frozenset({ROUTE.prefix}))
     picture.sent(sent(ROUTE), now=5.0)
     assert seen(picture).last_error == ""
+
+
+def refused() -> Picture:
+    """Asked for ROUTE, and after the answer's time nothing is in flight."""
+    picture = up()
+    picture.answered(begun(picture, advertise=(ROUTE,)), until=20.0, error="ExaBGP refused")
+    assert picture.expire(20.0), "it is to be asked for again"
+    return picture
+
+
+def test_refused_change_stays_refused_after_its_deadline_and_makes_nobody_suspect() -> None:
+    picture = refused()
+    assert (seen(picture).refused, seen(picture).pending) == (frozenset({ROUTE.prefix}), frozenset())
+    assert (seen(picture).last_error, picture.suspects()) == ("ExaBGP refused", ())
+    other = Route(prefix=net("10.1.0.2/32"))
+    picture.sent(sent(other), now=5.0)
+    assert seen(picture).last_error == "ExaBGP refused"
+    begun(picture, advertise=(ROUTE,))
+    assert seen(picture).refused == frozenset({ROUTE.prefix})
+
+
+@pytest.mark.parametrize("how", ["another", "taken", "shown", "gone"])
+def test_refusal_ends(how: str) -> None:
+    picture = refused()
+    change = begun(picture, advertise=(DRAINING if how == "another" else ROUTE,))
+    if how == "taken":
+        assert seen(picture).refused
+        picture.answered(change, until=40.0, error="")
+    elif how != "another":
+        picture.sent(sent(ROUTE) if how == "shown" else sent(withdrawn=(ROUTE,)), now=30.0)
+    assert seen(picture).refused == frozenset()
 
 
 def test_not_agreed_names_families_once_they_are_known() -> None:
