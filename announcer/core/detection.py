@@ -9,6 +9,7 @@
 | not known, never Up, put down by a person | left alone |
 
 An attempt to connect that dates from the outage may sleep for a minute. Peers without BFD are never named here.
+Of one that isn't ready to be begun (`Desired.unready`), `plan` takes only that it is torn down.
 """
 
 from collections.abc import Iterable

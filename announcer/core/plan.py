@@ -85,7 +85,8 @@ def plan(
     drawn = {prefix for peer in peers for prefix in peer.routes.keys() | peer.pending}
     guard = _guard(desired, kernel)
     up, ready = _link(desired, kernel), _addresses(desired, kernel, drawn)
-    verdict = Verdict() if bfd is None else judge(desired.peers, bfd, bgp, now, pace.patience)
+    watched = (*desired.peers, *desired.unready)
+    verdict = Verdict() if bfd is None else judge(watched, bfd, bgp, now, pace.patience)
     attract = ([] if bfd is None else _watch(desired)) + _peers(desired, verdict)
     drains: list[Action] = []
     waits: list[float] = [] if verdict.again_in is None else [verdict.again_in]
@@ -138,13 +139,16 @@ def _watch(desired: Desired) -> list[Action]:
 
 
 def _peers(desired: Desired, verdict: Verdict) -> list[Action]:
-    """Peers as a whole. While something about peers isn't known, none that runs is taken away."""
-    ends = [TearDown(peer_address=p.peer_address) for p in desired.peers if p.peer_address in verdict.torn_down]
+    """Peers as a whole. While something about peers isn't known, none that runs is taken away: one that isn't ready
+    may be torn down, but not left out, as nobody could put it back.
+    """
+    watched = (*desired.peers, *desired.unready)
+    ends = [TearDown(peer_address=p.peer_address) for p in watched if p.peer_address in verdict.torn_down]
     change = SetPeers(
         peers=tuple(p for p in desired.peers if p.peer_address not in verdict.left_out),
         keeps=desired.keep_peers,
         keeps_others=not desired.are_peers_known,
-        left_out=verdict.left_out,
+        left_out=verdict.left_out - desired.keep_peers,
     )
     return [*ends, change]
 

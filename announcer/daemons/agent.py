@@ -270,14 +270,15 @@ class Agent:
         errors = [f"{name}: {error}" for name, error in self.failed.items()] + list(wanted.notes)
         links = describe_links(kernel)
         observed, bfd = self.sidecar.observed(), self.bfd.observed() if self.bfd else None
-        if isinstance(bfd, Unknown) and self.bfd is not None and any(peer.bfd for peer in wanted.peers):
+        peers = (*wanted.peers, *wanted.unready)
+        if isinstance(bfd, Unknown) and self.bfd is not None and any(peer.bfd for peer in peers):
             errors.append(f"BFD is not known, so sessions go by their hold times: {self.bfd.problem}")
         ownership, moves = self.owner.state, self.owner.take_moves()  # of one moment
         then, now = self._history(snapshot), datetime.now(UTC)
         sessions = await asyncio.to_thread(recall, then.sessions, wanted, observed, now)
         self.past = Past(
             moves=await asyncio.to_thread(remember, then.moves, moves, wanted.placements),
-            sessions=with_bfd(sessions, wanted.peers, bfd),
+            sessions=with_bfd(sessions, peers, bfd),
         )
         self.sessions_ended.update(ended(then.sessions, self.past.sessions))
         status = await asyncio.to_thread(node_status, links, wanted, ownership, observed, errors, self.past)

@@ -112,7 +112,8 @@ class _Decision:
             candidacies=tuple(self._elect()),
             routes=frozenset(self.routes.kernel),
             devconf=self._devconf(),
-            peers=self._peers(),
+            peers=self._peers(are_ready=True),
+            unready=self._peers(are_ready=False),
             keep_peers=frozenset(self.sessions.unready),
             are_peers_known=not self.view.broken & {"BGPPeer", "BGPConfiguration"},
             notes=(*self.sessions.notes, *self.routes.notes),
@@ -123,9 +124,10 @@ class _Decision:
             neighbors=self.view.neighbors(),
         )
 
-    def _peers(self) -> tuple[DesiredPeer, ...]:
-        ready = (p for p in self.sessions.peers if p.peer_address not in self.sessions.unready)
-        return tuple(sorted(ready, key=lambda p: (p.peer_address.version, p.peer_address)))
+    def _peers(self, *, are_ready: bool) -> tuple[DesiredPeer, ...]:
+        unready = self.sessions.unready
+        found = (p for p in self.sessions.peers if (p.peer_address not in unready) is are_ready)
+        return tuple(sorted(found, key=lambda p: (p.peer_address.version, p.peer_address)))
 
     # -- one Service ---------------------------------------------------------------------------------------------
 

@@ -60,6 +60,8 @@ class Desired:
     peers: tuple[DesiredPeer, ...] = ()
     keep_peers: frozenset[IPAddress] = frozenset()
     """Addresses of peers that are to stay as they run, as it isn't known how they should."""
+    unready: tuple[DesiredPeer, ...] = ()
+    """Those of `keep_peers` of which all is known but what keeps them from being begun."""
     are_peers_known: bool = True
     notes: tuple[str, ...] = ()
     """What is wrong with sessions that this node should have."""

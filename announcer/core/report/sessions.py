@@ -41,7 +41,7 @@ def recall(
     Where neither what there should be nor what there is can be said, of those of the history.
     """
     before = {one.peer_address: one for one in history}
-    names = {peer.peer_address: peer.name for peer in wanted.peers}
+    names = {peer.peer_address: peer.name for peer in (*wanted.peers, *wanted.unready)}
     known = isinstance(bgp, ObservedBgp)
     seen = {peer.peer_address: peer for peer in bgp.peers} if isinstance(bgp, ObservedBgp) else {}
     found = []

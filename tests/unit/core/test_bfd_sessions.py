@@ -136,6 +136,15 @@ def test_plan_without_bfdd_says_nothing_to_it() -> None:
     assert actions(None) == [SetPeers(peers=wanted(FAST, WATCHED).peers)]
 
 
+def test_plan_tears_down_a_peer_that_is_not_ready_and_keeps_it_configured() -> None:
+    """Left out, it would be lost: its password isn't known."""
+    found = wanted(FAST, peer(bfdProfile="fast", passwordSecret={"name": "tor"}))
+    made = plan(found, kernel(), BGP_UP, 100.5, Pace(), (FAILED,))
+    keeping = SetPeers(peers=(), keeps=JUST_TOR)
+    assert made.actions == (SetBfd(sessions=(), keeps=JUST_TOR), TearDown(peer_address=TOR), keeping)
+    assert plan(found, kernel(), BGP_UP, 100.5, Pace(), (UP,)).actions[1:] == (keeping,)
+
+
 def test_plan_keeps_sessions_while_peers_are_not_known() -> None:
     broken = peer("broken", "10.111.111.253", peerASN=0)
     found = plan(wanted(FAST, WATCHED, broken), kernel(), BGP_UP, 0.0, Pace(), ()).actions
