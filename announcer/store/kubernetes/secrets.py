@@ -4,7 +4,7 @@
 |---|---|---|
 | the Secret | | what it says |
 | 404 | not known | it is not there |
-| | known | what it said; it is not there once a second answer in a row says so, while lists are believed |
+| | known | what it said; it is not there once answers in a row say so for `Timing.secret`, while lists are believed |
 | 403 | | what it said, if that is known; why it can't be read is told |
 | another, or none | known | what it said |
 | | not known | why it can't be read is told |
@@ -47,7 +47,8 @@ class Secrets:
         self._known: dict[ObjectRef, Secret | None] = {}
         """None is not there."""
         self._wanted: frozenset[ObjectRef] = frozenset()
-        self._missed: set[ObjectRef] = set()
+        self._missed: dict[ObjectRef, float] = {}
+        """Since when the answers in a row are 404."""
         self._news = asyncio.Event()
 
     def want(self, refs: frozenset[ObjectRef]) -> None:
@@ -55,7 +56,7 @@ class Secrets:
             self._news.set()
         self._wanted = refs
         self._known = {ref: secret for ref, secret in self._known.items() if ref in refs}
-        self._missed &= refs
+        self._missed = {ref: since for ref, since in self._missed.items() if ref in refs}
 
     def known(self) -> tuple[Secret, ...]:
         """Those that are there, or of which nobody knows, by name."""
@@ -94,13 +95,13 @@ class Secrets:
         except ApiError as caught:
             error = caught
         else:
-            self._missed.discard(ref)
+            self._missed.pop(ref, None)
             return value
         if error.status == NOT_FOUND:
-            is_second = ref in self._missed and self._is_sure()
-            self._missed.add(ref)
-            return None if old is None or is_second else old
-        self._missed.discard(ref)
+            now = asyncio.get_running_loop().time()
+            is_gone = now - self._missed.setdefault(ref, now) >= self._timing.secret and self._is_sure()
+            return None if old is None or is_gone else old
+        self._missed.pop(ref, None)
         if error.status == FORBIDDEN:
             return replace(old or Secret(ref=ref), error=NO_RIGHT)
         return old if old is not None and (old.data or not old.error) else Secret(ref=ref, error=str(error))

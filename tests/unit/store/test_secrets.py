@@ -14,6 +14,7 @@ from announcer.core.dialects import parse
 from announcer.core.model import ObjectRef, Secret
 from announcer.store.kubernetes import ApiError, Client
 from announcer.store.kubernetes.secrets import NO_RIGHT, Secrets
+from announcer.store.kubernetes.watching import Timing
 from tests import kube
 from tests.builders import Raw, raw
 from tests.waiting import until
@@ -33,12 +34,12 @@ def secret(password: str = "hush") -> Raw:
 class World:
     """A server whose answer is `answer`, and what is known by it."""
 
-    def __init__(self) -> None:
+    def __init__(self, timing: Timing) -> None:
         self.answer: Raw | list[object] | ApiError = secret()
         self.asked: list[str] = []
         self.news = 0
         self.is_sure = True
-        self.secrets = Secrets(cast("Client", self), parse, self._changed, lambda: self.is_sure, QUICK)
+        self.secrets = Secrets(cast("Client", self), parse, self._changed, lambda: self.is_sure, timing)
 
     def _changed(self) -> None:
         self.news += 1
@@ -65,8 +66,8 @@ class World:
 
 
 @asynccontextmanager
-async def world(*, is_read: bool = True) -> AsyncIterator[World]:
-    made = World()
+async def world(*, is_read: bool = True, timing: Timing = QUICK) -> AsyncIterator[World]:
+    made = World(timing)
     running = asyncio.ensure_future(made.secrets.run())
     try:
         if is_read:
@@ -149,6 +150,21 @@ def test_secret_that_is_gone_counts_when_a_second_answer_agrees() -> None:
             await it.says(secret())
             assert await it.says(GONE, looks=1) == before
             assert await it.says(GONE) is None
+
+    run(test)
+
+
+def test_answers_in_quick_succession_do_not_make_a_secret_gone() -> None:
+    """One that is missing has them all asked for again soon."""
+
+    async def test() -> None:
+        async with world(timing=replace(QUICK, secret=60.0)) as it:
+            it.answer = GONE
+            it.secrets.want(frozenset({REF, OTHER}))
+            await it.looks(8)
+            assert it.asked.count(PATH) >= 4
+            (found,) = it.secrets.known()
+            assert (found.ref, found.error) == (REF, "")
 
     run(test)
 
