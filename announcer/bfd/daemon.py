@@ -20,7 +20,6 @@ from announcer.core.model import UNKNOWN, BfdSession, BfdState, ObservedBfd, Set
 log = logging.getLogger(__name__)
 CONTROL: Final = "bfdd.sock"
 VTY: Final = "bfdd.vty"
-LOOKS_MOST: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,10 @@ class Bfdd:
         self._wanted: SetBfd | None = None
         self._work = asyncio.Event()
         self._refused = ""
-        self._notices = 0
+        self._heard: dict[Key, ObservedBfd] = {}
+        """Notices since the last list was asked for: they come by another socket, and may overtake it. Where the list
+        is newer than one, another is on its way.
+        """
         self.problem = "not asked yet"
 
     def observed(self) -> tuple[ObservedBfd, ...] | Unknown:
@@ -117,9 +119,10 @@ class Bfdd:
             except asyncio.IncompleteReadError as error:
                 raise BfdError("it closed the connection") from error
             notice = messages.parse_notice(payload, self._clock()) if kind == messages.NOTIFY else None
-            self._notices += 1
-            if notice is not None and self._seen is not None and key_of(notice) in self._seen:
-                self._take(self._seen, notice)
+            if notice is not None:
+                self._heard[key_of(notice)] = notice
+                if self._seen is not None and key_of(notice) in self._seen:
+                    self._take(self._seen, notice)
 
     def _take(self, seen: dict[Key, ObservedBfd], found: ObservedBfd) -> None:
         key = key_of(found)
@@ -140,24 +143,17 @@ class Bfdd:
             await self._pause()
 
     async def _look(self, vty: Vty) -> dict[Key, Listed]:
-        found = {key_of(one.seen): one for one in messages.parse_list(await self._list(vty), self._clock())}
+        self._heard.clear()
+        text = await vty.ask(messages.LIST)
+        found = {key_of(one.seen): one for one in messages.parse_list(text, self._clock())}
         seen = {} if self._seen is None else {key: one for key, one in self._seen.items() if key in found}
-        for one in found.values():
-            self._take(seen, one.seen)
+        for key, one in found.items():
+            self._take(seen, self._heard.get(key, one.seen))
         if self._seen is None:
             log.info("connected to bfdd", extra={"fields": {"sessions": len(seen)}})
             self._wake()
         self._seen, self.problem = seen, ""
         return found
-
-    async def _list(self, vty: Vty) -> str:
-        """Not older than what was heard: notices come by another socket, and may overtake it."""
-        for _ in range(LOOKS_MOST):
-            before = self._notices
-            text = await vty.ask(messages.LIST)
-            if self._notices == before:
-                break
-        return text
 
     async def _settle(self, vty: Vty, wanted: SetBfd, listed: dict[Key, Listed]) -> None:
         """What is refused keeps nothing else from being done."""
