@@ -283,6 +283,7 @@ class Writer:
             return
         raw = await self._apply(ref, target, body, "status")
         notes = wanted.tell(self._before(ref, target))
+        await asyncio.sleep(0)  # with ten thousand addresses, both take tens of milliseconds
         if is_written(raw, wanted.status, wanted.annotations, _written(ref)):
             self._settled.pop(ref, None)
         else:
