@@ -163,7 +163,12 @@ class Fields:
     def selectors(self, name: str) -> tuple[Selector, ...]:
         return tuple(item.selector() for item in self.mappings(name))
 
-    def close(self, unsupported: Mapping[str, str] | None = None, no_effect: Mapping[str, str] | None = None) -> None:
+    def close(
+        self,
+        unsupported: Mapping[str, str] | None = None,
+        no_effect: Mapping[str, str] | None = None,
+        unknown: Reason = Reason.UNKNOWN_FIELD,
+    ) -> None:
         """Refuse every field that was not asked for. `unsupported` says why a known one can't be honored, `no_effect`
         why it makes no difference to the rest, which is used.
 
@@ -177,7 +182,7 @@ class Fields:
                     self.refuse(name, value, f"has no effect: {idle[name]}", "", Reason.NO_EFFECT)
             elif name not in known:
                 hint = _did_you_mean(name, sorted(self._asked | known.keys() | idle.keys()))
-                self.refuse(name, value, "is not a field of this object", hint, Reason.UNKNOWN_FIELD)
+                self.refuse(name, value, "is not a field of this object", hint, unknown)
             elif value:
                 self.refuse(
                     name, value, f"is not supported: {known[name]}", "remove the field", Reason.UNSUPPORTED_FIELD

@@ -6,6 +6,9 @@
 | is not there, or lacks the key | not known; of an optional one, none | what is missing |
 | has another type, or what can't be a password | not known | what is wrong |
 | can't be read | what it said before, if that is known | why |
+
+A mistake beside it doesn't take the password: a field that a Secret doesn't have, or a value that is no text, is told
+and left out.
 """
 
 from base64 import b64decode, b64encode
@@ -14,14 +17,18 @@ from collections.abc import Callable, Mapping
 
 from announcer.core.dialects.fields import Fields
 from announcer.core.dialects.sessions import wrong_password
-from announcer.core.model import ObjectRef, Secret, SecretKey
+from announcer.core.model import ObjectRef, Reason, Secret, SecretKey
 
 
 def read_secret(top: Fields, ref: ObjectRef, _created: str) -> Secret:
     """`stringData` over `data`, as the API server has it."""
-    given = _texts(top.get("stringData")).items()
+    given = _texts(top, "stringData").items()
     plain = {key: b64encode(text.encode("utf-8", "surrogatepass")).decode("ascii") for key, text in given}
-    return Secret(ref=ref, type=top.text("type", "Opaque"), data=_texts(top.get("data")) | plain)
+    secret = Secret(ref=ref, type=top.text("type", "Opaque"), data=_texts(top, "data") | plain)
+    for name in ("apiVersion", "kind", "metadata", "immutable"):
+        top.get(name)
+    top.close(unknown=Reason.NO_EFFECT)
+    return secret
 
 
 def find_password(key: SecretKey, secret: Secret | None) -> tuple[str | None, str]:
@@ -44,9 +51,15 @@ def find_password(key: SecretKey, secret: Secret | None) -> tuple[str | None, st
     return found, f"{key.ref} can't be read any more: {secret.error}" if secret.error else ""
 
 
-def _texts(raw: object) -> dict[str, str]:
-    found = raw if isinstance(raw, Mapping) else {}
-    return {str(key): text for key, text in found.items() if isinstance(text, str)}
+def _texts(top: Fields, name: str) -> dict[str, str]:
+    raw = top.get(name)
+    if raw is not None and not isinstance(raw, Mapping):
+        top.refuse(name, None, "must be a mapping of keys to strings", "", Reason.NO_EFFECT)
+        return {}
+    found = {str(key): value for key, value in (raw or {}).items() if value is not None}
+    for key in sorted(key for key, value in found.items() if not isinstance(value, str)):
+        top.refuse(f"{name}.{key}", None, "must be a string", "put it between quotes", Reason.NO_EFFECT)
+    return {key: value for key, value in found.items() if isinstance(value, str)}
 
 
 KINDS: dict[tuple[str, str], Callable[[Fields, ObjectRef, str], Secret]] = {("v1", "Secret"): read_secret}

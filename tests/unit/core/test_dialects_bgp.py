@@ -17,6 +17,7 @@ from announcer.core.model import (
     RouteAdvertisement,
     RouterId,
     RouterIdFrom,
+    Secret,
 )
 from tests.builders import ip, metallb, net, peer, raw, snapshot
 from tests.builders import pool as address_pool
@@ -177,6 +178,33 @@ def test_password_under_another_name_is_never_shown(more: dict[str, Any]) -> Non
     problems = (*parse(peer(**more)).problems, *parse(configuration(neighbor(config=more))).problems)
     assert len(problems) >= 2
     assert all("hush" not in f"{problem} {problem.remedy}" for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("more", "field", "remedy"),
+    [
+        ({"stringDate": {"password": "hush"}}, "stringDate", "did you mean stringData?"),
+        ({"password": "hush"}, "password", ""),
+        ({"data": {"password": 5150}}, "data.password", "put it between quotes"),
+        ({"stringData": {"pin": ["hush"]}}, "stringData.pin", "put it between quotes"),
+        ({"stringData": {5150: 5150.5}}, "stringData.5150", "put it between quotes"),
+        ({"data": ["hush"]}, "data", ""),
+    ],
+)
+def test_mistake_in_a_secret_is_named_without_its_value_and_the_rest_is_used(
+    more: dict[str, Any], field: str, remedy: str
+) -> None:
+    parsed = parse(raw("v1", "Secret", "tor", namespace="lb", immutable=True, **({"data": {"other": "eA=="}} | more)))
+    problem = only_problem(parsed)
+    assert (problem.field, problem.value, problem.remedy) == (field, "", remedy)
+    assert "hush" not in str(problem)
+    assert isinstance(parsed.value, Secret)
+    assert parsed.value.data == ({} if "data" in more else {"other": "eA=="})
+
+
+def test_secret_may_have_keys_of_all_names_and_empty_ones() -> None:
+    data = {"tls.crt": "eA==", "password": None}
+    assert parse(raw("v1", "Secret", "tor", namespace="lb", data=data, stringData=None)).problems == ()
 
 
 def test_name_of_a_secret_is_shown() -> None:
