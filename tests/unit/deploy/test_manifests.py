@@ -52,6 +52,14 @@ def test_container_may_do_what_it_needs_and_no_more(name: str) -> None:
     assert not context.get("privileged")
 
 
+@pytest.mark.parametrize(("name", "milli"), [("agent", 200), ("bfdd", 100)])
+def test_container_that_must_run_in_time_has_the_weight_for_it(name: str, milli: int) -> None:
+    """Nice counts within a cgroup alone; between pods the weight that the kubelet makes of the request does."""
+    resources = CONTAINERS[name]["resources"]
+    assert int(resources["requests"]["cpu"].removesuffix("m")) >= milli
+    assert "cpu" not in resources["limits"]
+
+
 def test_only_the_agents_pod_is_root_and_on_the_nodes_network() -> None:
     assert AGENT["hostNetwork"] is True
     assert {one["securityContext"]["runAsUser"] for one in AGENT["containers"]} == {0}
