@@ -14,11 +14,11 @@ from announcer.core.model import IPAddress, IPNetwork, Node, NodeName, Peer
 class NextHops:
     def __init__(self, view: View) -> None:
         self._view = view
-        self._nodes = {node.name: node for node in view.snapshot.nodes}
         self._unready = {node.name: -1 for node in view.snapshot.nodes if not node.is_ready}
         self._peers: dict[IPAddress, list[Peer]] = {}
         for peer in view.snapshot.peers:
             self._peers.setdefault(peer.peer_address, []).append(peer)
+        self._willing: dict[object, frozenset[NodeName]] = {}
         self._orders: dict[tuple[IPNetwork, tuple[NodeName, ...]], tuple[NodeName, ...]] = {}
 
     def has_own(self, home: Home, prefix: IPNetwork, peer: IPAddress) -> bool:
@@ -26,13 +26,24 @@ class NextHops:
         bound = home.pool.max_next_hops
         if bound is None:
             return True
-        rivals = tuple(n for n in self._view.eligible(home.service) if self._would(self._nodes[n], home, prefix, peer))
+        willing = self._would(home, prefix, peer)
+        rivals = tuple(name for name in self._view.eligible(home.service) if name in willing)
         key = prefix, rivals
         if key not in self._orders:
             self._orders[key] = elect(rivals, prefix.network_address, scores=self._unready)
         return self._view.own.name in self._orders[key][:bound]
 
-    def _would(self, node: Node, home: Home, prefix: IPNetwork, address: IPAddress) -> bool:
+    def _would(self, home: Home, prefix: IPNetwork, peer: IPAddress) -> frozenset[NodeName]:
+        """Who would advertise the prefix if it were eligible: worked out once for all Services that have it alike."""
+        ads = tuple(map(id, home.ads))  # the snapshot's own, which outlive this
+        how = home.needs_one, home.found.aggregation, home.service.traffic_policy
+        key = ads, how, prefix.version, prefix.prefixlen, peer
+        if key not in self._willing:
+            nodes = self._view.snapshot.nodes
+            self._willing[key] = frozenset(node.name for node in nodes if self._would_one(node, home, prefix, peer))
+        return self._willing[key]
+
+    def _would_one(self, node: Node, home: Home, prefix: IPNetwork, address: IPAddress) -> bool:
         peer = next((p for p in self._peers.get(address, ()) if selects(p.node_selectors, node.labels)), None)
         if peer is None or not peer.takes_routes or not peer.carries(prefix.version):
             return False
