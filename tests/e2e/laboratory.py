@@ -6,9 +6,9 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ RUN = Path("/run")
 NAME = "ann-e2e-lab"
 STREAM_SECONDS = 60
 ON_THEIR_WAY = 20
+AFTERWARDS = 200
+"""Packets that are to be answered after the last action: what follows it by a moment counts too."""
 SEQUENCES = 1 << 16
 
 
@@ -87,6 +89,13 @@ class Stream:
         with self._output.open("w", encoding="ascii") as output:
             self._process = subprocess.Popen(inside(lab.namespace("host"), argv), stdout=output)
 
+    def has_answers(self, count: int) -> bool:
+        """Or will never have them, as its time is over."""
+        return self.answers() >= count or self._process.poll() is not None
+
+    def answers(self) -> int:
+        return self._output.read_text(encoding="ascii").count(" ttl=")
+
     def stop(self) -> tuple[int, list[int]]:
         """How many were answered, and the numbers of those that were not; the last few may be on their way still."""
         self._process.send_signal(signal.SIGINT)
@@ -118,7 +127,9 @@ def stream(lab: Lab, *addresses: object, lost: int = 0, seconds: float = STREAM_
     streams = [(address, Stream(lab, address, seconds)) for address in addresses]
     try:
         yield
-        time.sleep(0.2)  # what follows the last action by a moment counts too
+        for address, one in streams:
+            count = one.answers() + AFTERWARDS
+            until(partial(one.has_answers, count), what=f"{AFTERWARDS} more answers of {address}")
     finally:
         told = [(address, *one.stop()) for address, one in streams]
     for address, answered, missing in told:
