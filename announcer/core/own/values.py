@@ -109,7 +109,7 @@ class Watch(NamedTuple):
     """A node that is asked every interval. `echoed` once it has answered ICMP, `heard` when it last lived.
 
     `asking` is when this interval's question was decided, `probed` what it asks for by ARP; `asked` once it has left.
-    `taken` is when each MAC last showed something that the dead node had held.
+    `taken` is when each node's MAC last showed something that the dead node had held.
     """
 
     heard: float

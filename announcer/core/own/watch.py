@@ -92,10 +92,11 @@ def hear_arp(work: Work, heard: Heard) -> Target | None:
 
 
 def note_taken(work: Work, key: Key, entry: Entry, lladdr: str) -> None:
-    """Somebody shows an address; if a dead node had held it, that one is at taking over."""
+    """Somebody shows an address; if a dead node had held it and it is a node, that one is at taking over."""
     target = (key[0], entry.holder)
     watch = work.watches.get(target)
-    if entry.phase is Phase.SUCCEEDING and watch is not None and lladdr != entry.holder:
+    is_successor = lladdr != entry.holder and lladdr in work.neighbors
+    if entry.phase is Phase.SUCCEEDING and watch is not None and is_successor:
         work.watches[target] = watch._replace(taken={**watch.taken, lladdr: work.now})
 
 

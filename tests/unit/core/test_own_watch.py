@@ -34,6 +34,7 @@ from tests.unit.core.owning import (
     FOREIGN,
     KEY,
     LINK,
+    MACS,
     N1,
     N2,
     N3,
@@ -366,6 +367,21 @@ def test_second_waits_while_the_first_is_still_at_taking_over_but_not_for_ever(t
         if node.phase is Phase.HOLDING:
             break
     assert (0.9 < node.now - began < 1.2) if waits else node.now - began < 0.3
+
+
+def test_of_those_that_show_what_a_dead_node_held_only_nodes_are_remembered() -> None:
+    """Anybody on the link can show it from as many MACs as there are addresses."""
+    node = Node()
+    keys = [(ETH0, VIP + i) for i in range(20)]
+    node.tell(May(node=N1, candidacies=dict.fromkeys(keys, (N2, N3, N1)), neighbors=NEIGHBORS))
+    node.tell(Frames(frames=tuple(Heard(ifname=ETH0, address=a, lladdr=OTHER) for _, a in keys)))
+    node.run(1.02)
+    node.alive = {THIRD}
+    while node.state.entries[KEY].phase is not Phase.SUCCEEDING:
+        node.run(0.01)
+    shown = zip(keys, [THIRD, *MACS], strict=False)
+    node.tell(Frames(frames=tuple(Heard(ifname=ETH0, address=a, lladdr=mac) for (_, a), mac in shown)))
+    assert set(node.state.watches[ETH0, OTHER].taken) == {THIRD}
 
 
 @pytest.mark.parametrize("change", [{"sequence": -9}, {"address": VIP}, {"lladdr": FOREIGN}])
