@@ -105,7 +105,7 @@ class Client:
         try:
             async with asyncio.timeout(timeout_seconds):
                 answer = await self._send(method, path, asked, body, content_type, limits)
-                async with answer:  # its own `read` would keep the data in it, which ends as a cycle of garbage
+                async with answer:  # its own `read` would keep the data in it, which may end as a cycle of garbage
                     data: bytes = await answer.content.read()
         except (aiohttp.ClientError, TimeoutError, OSError, ConfigException) as error:
             raise _unreachable(method, path, error) from error
@@ -131,7 +131,10 @@ class Client:
                         await self._renew(answer)
                         raise _refused("GET", path, answer, await answer.read())
                     patience.reschedule(None)
-                    yield _lines(path, answer.content)
+                    try:
+                        yield _lines(path, answer.content)
+                    finally:
+                        _abort(answer)
         except (aiohttp.ClientError, TimeoutError, OSError, ConfigException) as error:
             raise _unreachable("GET", path, error) from error
 
@@ -244,6 +247,12 @@ async def _lines(path: str, content: aiohttp.StreamReader) -> AsyncIterator[byte
             raise ApiError(f"GET {path}: a line of more than {LONGEST_LINE >> 20} MiB")
     if size:
         raise ApiError(f"GET {path}: the stream ended in the middle of a line")
+
+
+def _abort(answer: aiohttp.ClientResponse) -> None:
+    """A watch that is left before its end: TLS's own farewell would keep the socket for up to 30 s."""
+    if answer.connection is not None and answer.connection.transport is not None:
+        answer.connection.transport.abort()
 
 
 def _unreachable(method: str, path: str, error: BaseException) -> ApiError:
