@@ -29,14 +29,18 @@ lab-down: ## remove every trace of the lab (needs root)
 	@$(BIN)/python -m lab down
 
 # The tests run the lab with every router.
-test test-e2e: ROUTER := frr bird gobgp
+test test-all test-e2e: ROUTER := frr bird gobgp
 
 .PHONY: test
-test: cluster lint ## install what is missing and run every check and test (needs root)
+test: cluster lint ## install what is missing and run every check and test but the long ones (needs root)
+	$(BIN)/pytest -m "not long" $(PURE) $(REAL) $(PYTEST_ARGS)
+
+.PHONY: test-all
+test-all: cluster lint ## the same, and labs with other routers and with BFD (needs root)
 	$(BIN)/pytest $(PURE) $(REAL) $(PYTEST_ARGS)
 
 .PHONY: check
-check: venv lint ## lint, types, import contracts, unit and property tests (no root, under a minute)
+check: venv lint ## lint, types, import contracts, unit and property tests (no root, minutes)
 	$(BIN)/pytest $(PURE) $(PYTEST_ARGS)
 
 .PHONY: lint

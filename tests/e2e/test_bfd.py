@@ -20,7 +20,7 @@ from tests.e2e.laboratory import (
     until,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.netns, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.e2e, pytest.mark.netns, pytest.mark.timeout(300)]
 N1 = {str(NODES[0].address), str(NODES[0].address_v6)}
 PATIENT = {"receiveInterval: 100": "receiveInterval: 500", "transmitInterval: 100": "transmitInterval: 500"}
 PATIENT |= {"detectMultiplier: 3": "detectMultiplier: 5"}

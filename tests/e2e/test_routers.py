@@ -9,7 +9,7 @@ from lab.checks import VIP_3, VIP_3_V6
 from lab.topology import Lab
 from tests.e2e.laboratory import hops, keeps_promises, kill, laboratory, put, restarted, row, sessions, stream, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.netns, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.e2e, pytest.mark.netns, pytest.mark.timeout(300)]
 HOSTNAME = "kubernetes.io/hostname: ann-n1"
 EXCLUDE = "node.kubernetes.io/exclude-from-external-load-balancers: ''"
 
