@@ -24,7 +24,9 @@ from announcer.core.model import (
     ObservedKernel,
     ObservedPeer,
     PutAddresses,
+    PutGuard,
     PutRoute,
+    RemoveGuard,
     RemoveRoute,
     Route,
     RouteKind,
@@ -120,7 +122,7 @@ class Node:
                 self._set_routes(set(self.seen.routes) - {action.route})
             case AdvertiseRoutes() | WithdrawRoutes():
                 self._change(action, now)
-            case AddVirtualLink() | SetDevconf() | SetPeers():
+            case AddVirtualLink() | SetDevconf() | SetPeers() | PutGuard() | RemoveGuard():
                 pass
             case _:
                 raise AssertionError(action)
