@@ -463,7 +463,9 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
 
 
 async def gathered(sidecar: Sidecar, router: Router) -> Evidence:
-    links = [f"{one}/{64 if ':' in one else 24} eth0" for one in {"10.9.0.2", *sources().values()}]
+    own = list(dict.fromkeys(["10.9.0.2", *sources().values()]))
+    in_order = [one for one in own if ":" not in one] + [one for one in own[::-1] if ":" in one]  # as the kernel lists
+    links = [f"{one}/{64 if ':' in one else 24} eth0" for one in in_order]
     async with peering(sidecar, *objects(), links=links) as found:
         await found.has(*(one.peer for one in SESSIONS))
         await until(lambda: wanted() <= received(router), seconds=SECONDS, what="the router's routes")
