@@ -124,7 +124,9 @@ class Owner:
                 self.tell(own.Tick())
 
     def _arm(self) -> None:
-        """Have `_tick` go on when something is due: by a timer, as a wait with a timeout costs ten times as much."""
+        """Have `_tick` go on when something is due: by a timer, as each wait that ends by its timeout makes an exception
+        of a beat.
+        """
         if self._timer:
             self._timer.cancel()
         pause = max(0.0, min(own.next_due(self.state) - self.clock(), LONGEST_SLEEP))

@@ -17,7 +17,7 @@ CLOSING_SECONDS: Final = 5.0
 THREADS: Final = 2
 WHOLE_SECONDS: Final = 3600.0
 PORTION: Final = 20_000
-"""New objects after which they are looked at: 2 to 4 ms."""
+"""New objects after which they are looked at, in some 2 ms."""
 NEVER: Final = 2**30
 TURN_SECONDS: Final = 0.0002
 
@@ -36,8 +36,8 @@ def go_before_others() -> None:
 def take_turns_often() -> None:
     """Let no thread that computes keep the others waiting for the interpreter for long.
 
-    Each frame that is sent gives the interpreter away; with Python's own 5 ms, a takeover of a thousand addresses
-    beside a pass that computes would take seconds.
+    Each frame that is sent gives the interpreter away, and beside a pass that computes it comes back only after a turn:
+    with Python's own, 5 ms for each of a thousand addresses that are taken over.
     """
     sys.setswitchinterval(TURN_SECONDS)
 

@@ -1,7 +1,7 @@
 """State and events of the ownership step.
 
-What the step changes ten times a second for each address is a NamedTuple: its `_replace` takes a third of what
-`dataclasses.replace` takes, and with a thousand addresses that is half of what an idle agent costs.
+What the step changes at every beat is a NamedTuple: its `_replace` takes a quarter of what `dataclasses.replace` takes
+(0.9 against 3.6 µs for an Entry).
 """
 
 from collections.abc import Mapping
