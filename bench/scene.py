@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from lab import control_plane, processes
-from lab.checks import VIP_1, VIP_2, ask
+from lab.checks import READY, VIP_1, VIP_2, readiness
 from lab.command import LabError, inside, run, wait_until
 from lab.topology import MANIFEST_SETS, NODES, REPOSITORY, Lab
 from tests.e2e.laboratory import addresses, holders, put, row, service
@@ -187,7 +187,7 @@ class Scene:
 
     def _is_ready(self, node: str) -> bool:
         try:
-            return ask(self.lab, node, processes.AGENT_PORT, "/readyz").strip() == "ready"
+            return readiness(self.lab, node) == READY
         except LabError:
             return False
 

@@ -17,6 +17,8 @@ from lab import control_plane, processes, routers
 from lab.command import LabError, inside, read_json, run, run_json
 from lab.topology import CONTROL_PLANE, NODES, REPOSITORY, SUBNET_3, SUBNET_3_V6, Lab, LabNode, cables
 
+READY: Final = "ready"
+"""What /readyz answers when it is."""
 VIP_1: Final = IPv4Address("10.111.111.100")
 VIP_2: Final = IPv4Address("10.112.112.100")
 VIP_3: Final = IPv4Address("10.113.113.100")
@@ -143,9 +145,14 @@ def processes_run(lab: Lab) -> Seen:
 
 def agents_are_ready(lab: Lab) -> Seen:
     """What /readyz says on each node."""
-    said = {node.name: ask(lab, node.short, processes.AGENT_PORT, "/readyz").strip() for node in NODES}
-    waiting = [f"{name}: {text.partition(chr(10))[0]}" for name, text in said.items() if text != "ready"]
+    said = {node.name: readiness(lab, node.short) for node in NODES}
+    waiting = [f"{name}: {text.partition(chr(10))[0]}" for name, text in said.items() if text != READY]
     return Seen(ok=not waiting, text=_shorten("; ".join(waiting) if waiting else f"{len(said)} agents are ready"))
+
+
+def readiness(lab: Lab, host: str) -> str:
+    """READY, or what that node's agent waits for."""
+    return ask(lab, host, processes.AGENT_PORT, "/readyz").strip()
 
 
 def ask(lab: Lab, host: str, port: int, path: str) -> str:
