@@ -338,28 +338,27 @@ def test_dead_node_has_no_place_in_the_order() -> None:
     assert when(node.run(0.36), PUT) != []
 
 
-def test_second_gives_the_first_time_for_all_that_a_dead_node_held() -> None:
+def second_behind_a_dead_node(count: int) -> tuple[Node, list[own.Key]]:
+    """It waits for n3 to take so many addresses that n2 held, KEY among them."""
     node = Node()
-    keys = [(ETH0, VIP + i) for i in range(1000)]
+    keys = [(ETH0, VIP + i) for i in range(count)]
     node.tell(May(node=N1, candidacies=dict.fromkeys(keys, (N2, N3, N1)), neighbors=NEIGHBORS))
     node.tell(Frames(frames=tuple(Heard(ifname=ETH0, address=a, lladdr=OTHER) for _, a in keys)))
     node.run(1.02)
     node.alive = {THIRD}
     while node.state.entries[KEY].phase is not Phase.SUCCEEDING:
         node.run(0.01)
+    return node, keys
+
+
+def test_second_gives_the_first_time_for_all_that_a_dead_node_held() -> None:
+    node, _ = second_behind_a_dead_node(1000)
     assert node.state.entries[KEY].due - node.state.entries[KEY].since == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(("taker", "waits"), [(THIRD, True), (OTHER, False), (FOREIGN, False)])
 def test_second_waits_while_the_first_is_still_at_taking_over_but_not_for_ever(taker: str, *, waits: bool) -> None:
-    node = Node()
-    keys = [(ETH0, VIP + i) for i in range(40)]
-    node.tell(May(node=N1, candidacies=dict.fromkeys(keys, (N2, N3, N1)), neighbors=NEIGHBORS))
-    node.tell(Frames(frames=tuple(Heard(ifname=ETH0, address=a, lladdr=OTHER) for _, a in keys)))
-    node.run(1.02)
-    node.alive = {THIRD}
-    while node.state.entries[KEY].phase is not Phase.SUCCEEDING:
-        node.run(0.01)
+    node, keys = second_behind_a_dead_node(40)
     began = node.now
     for ifname, address in keys[:0:-1]:  # one after the other, and KEY never
         node.tell(Frames(frames=(Heard(ifname=ifname, address=address, lladdr=taker),)))
@@ -371,14 +370,7 @@ def test_second_waits_while_the_first_is_still_at_taking_over_but_not_for_ever(t
 
 def test_of_those_that_show_what_a_dead_node_held_only_nodes_are_remembered() -> None:
     """Anybody on the link can show it from as many MACs as there are addresses."""
-    node = Node()
-    keys = [(ETH0, VIP + i) for i in range(20)]
-    node.tell(May(node=N1, candidacies=dict.fromkeys(keys, (N2, N3, N1)), neighbors=NEIGHBORS))
-    node.tell(Frames(frames=tuple(Heard(ifname=ETH0, address=a, lladdr=OTHER) for _, a in keys)))
-    node.run(1.02)
-    node.alive = {THIRD}
-    while node.state.entries[KEY].phase is not Phase.SUCCEEDING:
-        node.run(0.01)
+    node, keys = second_behind_a_dead_node(20)
     shown = zip(keys, [THIRD, *MACS], strict=False)
     node.tell(Frames(frames=tuple(Heard(ifname=ETH0, address=a, lladdr=mac) for (_, a), mac in shown)))
     assert set(node.state.watches[ETH0, OTHER].taken) == {THIRD}
