@@ -124,8 +124,8 @@ class Owner:
                 self.tell(own.Tick())
 
     def _arm(self) -> None:
-        """Have `_tick` go on when something is due: by a timer, as each wait that ends by its timeout makes an exception
-        of a beat.
+        """Have `_tick` go on when something is due: by a timer, as each wait that ends by its timeout raises an
+        exception.
         """
         if self._timer:
             self._timer.cancel()
