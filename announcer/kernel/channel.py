@@ -100,7 +100,7 @@ class Channel:
 
         They are one datagram, which the kernel works off within the call that sends it; that is made in a thread.
         """
-        asked = [(kind, flags, body) for kind, flags, body in messages]
+        asked = list(messages)
         asked[-2] = (asked[-2][0], asked[-2][1] | NLM_F_ACK, asked[-2][2])
         packed, end = self._pack(asked)
         first, last = end - len(asked) + 1, end - 1

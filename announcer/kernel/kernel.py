@@ -8,8 +8,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, assert_never
 
@@ -231,9 +230,14 @@ class Kernel:
     async def _read_routes(self, ifnames: dict[int, IfName]) -> list[KernelRoute]:
         there: list[KernelRoute] = []
         for family in routes.FAMILIES:
-            with Channel(timeout_seconds=self._timeout) as channel, _may_lack_table():
-                found = await channel.dump(routes.RTM_GETROUTE, routes.every(family))
-                there += [route for route in (routes.read(data, ifnames) for data in found) if route]
+            try:
+                with Channel(timeout_seconds=self._timeout) as channel:
+                    found = await channel.dump(routes.RTM_GETROUTE, routes.every(family))
+            except RefusedError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                continue  # where no route was ever made, there is no main table
+            there += [route for route in (routes.read(data, ifnames) for data in found) if route]
         return there
 
     async def _put_route(self, route: KernelRoute) -> None:
@@ -300,16 +304,6 @@ async def _watch(family: int, groups: int, is_news: Callable[[bytes], bool], wak
             if error.errno != errno.ENOBUFS:
                 log.warning("kernel notifications are opened again: %s", error)
                 await asyncio.sleep(REOPEN_SECONDS)
-
-
-@contextmanager
-def _may_lack_table() -> Iterator[None]:
-    """A namespace in which no route was ever made has no main table either."""
-    try:
-        yield
-    except RefusedError as error:
-        if error.errno != errno.ENOENT:
-            raise
 
 
 def _is_mortal(address: LinkAddress) -> bool:
