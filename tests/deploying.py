@@ -1,5 +1,8 @@
 """What deploy/ renders to, by kubectl and by Helm, as values."""
 
+import json
+import os
+from pathlib import Path
 from typing import Any, Final
 
 import yaml
@@ -14,10 +17,25 @@ PLACES: Final = (".", "base", "overlays/bfd", "overlays/metallb", "overlays/prom
 """All that people apply with -k, below deploy/."""
 
 
-def kustomize(place: str) -> list[Raw]:
-    """The objects, in the order in which they are applied."""
+def kustomize(place: str | Path) -> list[Raw]:
+    """The objects, in the order in which they are applied; `place` below deploy/, or absolute."""
     text = run([str(binaries.provide() / "kubectl"), "kustomize", str(DEPLOY / place)], timeout=60.0)
     return [one for one in yaml.safe_load_all(text) if one]
+
+
+def composed(folder: Path, *components: str) -> Path:
+    """A kustomization in that folder, of deploy/base and those of deploy/components, as people make their own."""
+    (folder / "kustomization.yaml").write_text(
+        json.dumps(
+            {
+                "apiVersion": "kustomize.config.k8s.io/v1beta1",
+                "kind": "Kustomization",
+                "resources": [os.path.relpath(DEPLOY / "base", folder)],
+                "components": [os.path.relpath(DEPLOY / "components" / name, folder) for name in components],
+            }
+        )
+    )
+    return folder
 
 
 def helm(*arguments: str) -> str:

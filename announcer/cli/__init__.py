@@ -11,7 +11,7 @@ from pathlib import Path
 from announcer import log
 from announcer.cli import cleanup, run, status
 from announcer.core.own import SETTINGS, read_timing
-from announcer.metrics import Address
+from announcer.metrics import Address, TlsFiles
 from announcer.store import StoreError
 from announcer.store.kubernetes import LeaseTiming
 
@@ -25,6 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.ownership = read_timing(arguments.ownership)
         except ValueError as error:
             parser.error(f"--ownership {error}")
+    if arguments.command in {"agent", "allocator"}:
+        try:
+            arguments.metrics_tls = _tls(arguments)
+        except ValueError as error:
+            parser.error(str(error))
     log.configure(arguments.log_format, arguments.log_level)
     try:
         code: int = asyncio.run(arguments.action(arguments))
@@ -123,6 +128,28 @@ def _add_metrics(command: argparse.ArgumentParser, default: str) -> None:
         metavar="HOST:PORT",
         help="where /metrics, /healthz and /readyz are served; empty for nowhere (%(default)s: every address)",
     )
+    command.add_argument(
+        "--metrics-cert", type=Path, metavar="FILE", help="PEM certificate to serve them by TLS (docs/metrics.md)"
+    )
+    command.add_argument("--metrics-key", type=Path, metavar="FILE", help="PEM key of that certificate")
+    command.add_argument(
+        "--metrics-client-ca",
+        type=Path,
+        metavar="FILE",
+        help="PEM certificates of a CA: /metrics is for clients with a certificate that it signed",
+    )
+
+
+def _tls(arguments: argparse.Namespace) -> TlsFiles | None:
+    """Raises ValueError where the options don't go together."""
+    certificate, key, client_ca = arguments.metrics_cert, arguments.metrics_key, arguments.metrics_client_ca
+    if certificate is None and key is None and client_ca is None:
+        return None
+    if certificate is None or key is None:
+        raise ValueError("TLS takes both --metrics-cert and --metrics-key: give the one that is missing too")
+    if arguments.metrics_address is None:
+        raise ValueError("--metrics-cert has no use with an empty --metrics-address: leave one of them out")
+    return TlsFiles(certificate=certificate, key=key, client_ca=client_ca)
 
 
 def _lease(text: str) -> LeaseTiming:

@@ -49,7 +49,7 @@ async def agent(arguments: argparse.Namespace) -> int:
             guards_ports=arguments.port_guard == "on",
             bfd=Bfdd(arguments.bfd_dir, lambda: daemon.loop.wake()) if arguments.bfd_dir else None,
         )
-        server = agent_server(arguments.metrics_address, daemon)
+        server = agent_server(arguments.metrics_address, arguments.metrics_tls, daemon)
         await run_until_told(lambda: beside(daemon.run, server), daemon.farewell, daemon.release)
     return 0
 
@@ -60,7 +60,7 @@ async def allocator(arguments: argparse.Namespace) -> int:
     folder = stores.manifests(arguments)
     if folder is not None:
         daemon = Allocator(folder, Alone(), classes)
-        server = allocator_server(arguments.metrics_address, daemon)
+        server = allocator_server(arguments.metrics_address, arguments.metrics_tls, daemon)
         await run_until_told(lambda: beside(daemon.run, server), daemon.farewell)
         return 0
     async with stores.client(arguments) as opened:
@@ -79,6 +79,6 @@ async def allocator(arguments: argparse.Namespace) -> int:
         store = stores.kubernetes(opened, resources, role)
         mirrors_in = arguments.lease_namespace if arguments.metallb_status else None
         daemon = Allocator(store, lease, classes, mirrors_in=mirrors_in)
-        server = allocator_server(arguments.metrics_address, daemon)
+        server = allocator_server(arguments.metrics_address, arguments.metrics_tls, daemon)
         await run_until_told(lambda: beside(daemon.run, server), daemon.farewell, store.release, before_end=store.close)
     return 0

@@ -19,6 +19,7 @@ from announcer.metrics import (
     ProcessState,
     Server,
     StoreState,
+    TlsFiles,
     cluster_metrics,
     exposition,
     node_metrics,
@@ -40,18 +41,19 @@ async def beside(work: Callable[[], Awaitable[None]], server: Server | None) -> 
         tasks.create_task(server.run(), name="metrics")
 
 
-def agent_server(address: Address | None, agent: Agent) -> Server | None:
+def agent_server(address: Address | None, files: TlsFiles | None, agent: Agent) -> Server | None:
     """None where there is no address to serve at."""
     if address is None:
         return None
-    return Server(address, exposition(lambda: node_metrics(node_state(agent))), lambda: agent_unready(agent))
+    scrape = exposition(lambda: node_metrics(node_state(agent)))
+    return Server(address, scrape, lambda: agent_unready(agent), files)
 
 
-def allocator_server(address: Address | None, allocator: Allocator) -> Server | None:
+def allocator_server(address: Address | None, files: TlsFiles | None, allocator: Allocator) -> Server | None:
     if address is None:
         return None
     scrape = exposition(lambda: cluster_metrics(cluster_state(allocator)))
-    return Server(address, scrape, lambda: allocator_unready(allocator))
+    return Server(address, scrape, lambda: allocator_unready(allocator), files)
 
 
 def node_state(agent: Agent) -> NodeState:

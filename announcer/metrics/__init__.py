@@ -8,6 +8,7 @@ from announcer.metrics.collector import exposition as exposition
 from announcer.metrics.collector import node_metrics as node_metrics
 from announcer.metrics.server import Address as Address
 from announcer.metrics.server import Server as Server
+from announcer.metrics.tls import TlsFiles as TlsFiles
 from announcer.metrics.values import ClusterState as ClusterState
 from announcer.metrics.values import NodeState as NodeState
 from announcer.metrics.values import PassState as PassState

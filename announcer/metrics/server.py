@@ -1,8 +1,9 @@
 """An HTTP server for GET of three paths: /metrics, /healthz, /readyz.
 
 It answers one request a connection, takes CONNECTIONS_MOST at once, and gives each REQUEST_SECONDS in all, so that who
-asks slowly or often costs the process nothing that it needs. A port that can't be had is asked for again: metrics are
-no reason not to announce.
+asks slowly or often costs the process nothing that it needs. A port that can't be had and certificates that can't be
+used are tried again: metrics are no reason not to announce. Where a client's certificate is demanded, it is for
+/metrics only, as the kubelet has none.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from http import HTTPStatus
 from typing import Final
 
 from announcer.log import fields
+from announcer.metrics.tls import CLIENT_CA, Tls, TlsError, TlsFiles
 
 log = logging.getLogger(__name__)
 CONNECTIONS_MOST: Final = 16
@@ -54,18 +56,20 @@ class _Answer:
 
 
 class Server:
-    """`scrape` gives text and content type, `unready` why the process isn't ready."""
+    """`scrape` gives text and content type, `unready` why the process isn't ready. Without `files` it is plain HTTP."""
 
     def __init__(
         self,
         address: Address,
         scrape: Callable[[], tuple[bytes, str]],
         unready: Callable[[], tuple[str, ...]],
+        files: TlsFiles | None = None,
         *,
         request_seconds: float = REQUEST_SECONDS,
         retry_seconds: float = RETRY_FIRST,
     ) -> None:
         self._address, self._scrape, self._unready = address, scrape, unready
+        self._tls = Tls(files) if files else None
         self._request_seconds, self._retry_seconds = request_seconds, retry_seconds
         self._serving: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -77,9 +81,12 @@ class Server:
             is_open = True
 
             def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                if not is_open:
+                # A handshake costs more than a refusal is worth.
+                if not is_open or (self._tls is not None and len(self._serving) >= CONNECTIONS_MOST):
                     writer.transport.abort()
                     return
+                if self._tls is not None and isinstance(writer.transport, asyncio.Transport):
+                    writer.transport.pause_reading()  # until the handshake reads
                 task = tasks.create_task(self._serve(reader, writer), name="metrics request")
                 self._serving.add(task)
                 task.add_done_callback(self._serving.discard)
@@ -96,26 +103,31 @@ class Server:
         pause, told = self._retry_seconds, ""
         while True:
             try:
+                if self._tls is not None:
+                    self._tls.context()
                 server = await asyncio.start_server(
                     take, self._address.host, self._address.port, limit=HEAD_BYTES_MOST, backlog=CONNECTIONS_MOST
                 )
-            except OSError as error:
-                if told != str(error):
-                    told = str(error)
-                    remedy = "give --metrics-address another HOST:PORT, or '' for none"
-                    log.warning(
-                        "metrics are not served", extra=fields(at=str(self._address), error=error, remedy=remedy)
-                    )
+            except (OSError, TlsError) as error:
+                text = str(error)
+                if isinstance(error, OSError):
+                    text += "; give --metrics-address another HOST:PORT, or '' for none"
+                if told != text:
+                    told = text
+                    log.warning("metrics are not served", extra=fields(at=str(self._address), error=text))
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, RETRY_MOST)
             else:
-                log.info("metrics are served", extra=fields(at=str(self._address)))
+                scheme = "http" if self._tls is None else "https"
+                log.info("metrics are served", extra=fields(at=str(self._address), scheme=scheme))
                 return server
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(self._request_seconds):
-                writer.write(_text(await self._respond(reader)))
+                if self._tls is not None:
+                    await writer.start_tls(self._tls.context(), ssl_handshake_timeout=self._request_seconds)
+                writer.write(_text(await self._respond(reader, may_scrape=self._may_scrape(writer))))
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
@@ -124,7 +136,13 @@ class Server:
         finally:
             writer.transport.abort()
 
-    async def _respond(self, reader: asyncio.StreamReader) -> _Answer:
+    def _may_scrape(self, writer: asyncio.StreamWriter) -> bool:
+        """One that its CA hasn't signed has failed in the handshake."""
+        if self._tls is None or self._tls.files.client_ca is None:
+            return True
+        return bool(writer.get_extra_info("peercert"))
+
+    async def _respond(self, reader: asyncio.StreamReader, *, may_scrape: bool) -> _Answer:
         if len(self._serving) > CONNECTIONS_MOST:
             return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"too many connections\n")
         try:
@@ -133,13 +151,16 @@ class Server:
             return _Answer(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, b"too large\n")
         match head.partition("\r\n")[0].split(" "):
             case ["GET", target, "HTTP/1.1" | "HTTP/1.0"]:
-                return self._get(target.partition("?")[0])
+                return self._get(target.partition("?")[0], may_scrape=may_scrape)
             case [_, _, "HTTP/1.1" | "HTTP/1.0"]:
                 return _Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET\n")
         return _Answer(HTTPStatus.BAD_REQUEST, b"no HTTP/1.1 request\n")
 
-    def _get(self, path: str) -> _Answer:
+    def _get(self, path: str, *, may_scrape: bool) -> _Answer:
         match path:
+            case "/metrics" if not may_scrape:
+                text = f"/metrics wants a client certificate that {CLIENT_CA} has signed\n"
+                return _Answer(HTTPStatus.FORBIDDEN, text.encode())
             case "/metrics":
                 return _Answer(HTTPStatus.OK, *self._scrape())
             case "/healthz":

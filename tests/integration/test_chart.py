@@ -1,12 +1,14 @@
 """deploy/chart: the objects of deploy/, changed by values, and values that can't be meant refused."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from announcer.cli import _parser, _tls
 from lab.command import LabError
-from tests.deploying import DEPLOY, Raw, chart, chart_text, helm, kustomize, of_kind, pods
+from tests.deploying import DEPLOY, Raw, chart, chart_text, composed, helm, kustomize, of_kind, pods
 
 pytestmark = pytest.mark.kubernetes
 
@@ -29,6 +31,23 @@ def test_chart_has_the_objects_of_kustomize(place: str, setting: str) -> None:
     """Helm makes the namespace by --create-namespace, and CRDs in a step of its own."""
     expected = without(kustomize(place), "Namespace", "CustomResourceDefinition")
     assert by_name(chart(setting)) == by_name(expected)
+
+
+@pytest.mark.parametrize(("component", "client_ca"), [("metrics-tls", "false"), ("metrics-mtls", "true")])
+def test_chart_has_the_tls_of_kustomize(tmp_path: Path, component: str, client_ca: str) -> None:
+    expected = kustomize(composed(tmp_path, "prometheus", "bfd", component))
+    settings = ('metricsTLS.secret="announcer-metrics"', f"metricsTLS.clientCA={client_ca}", "bfdd.enabled=true")
+    assert by_name(chart("podMonitors=true", *settings)) == by_name(without(expected, "Namespace"))
+    for name, pod in pods(expected).items():
+        first = pod["containers"][0]
+        found = _parser().parse_args([*first["args"], *(["--node=n1"] if name == "agent" else [])])
+        assert _tls(found) is not None
+        assert (found.metrics_client_ca is not None) is (client_ca == "true")
+        (mount,) = (one for one in first["volumeMounts"] if one["name"] == "metrics-tls")
+        assert found.metrics_cert.parent == found.metrics_key.parent == Path(mount["mountPath"])
+        assert {first[f"{kind}Probe"]["httpGet"]["scheme"] for kind in ("startup", "liveness", "readiness")} == {
+            "HTTPS"
+        }
 
 
 def test_chart_has_the_definitions_of_deploy() -> None:
@@ -111,7 +130,9 @@ WRONG = [
     ('agent.maxUnavailable="0%"', "/agent/maxUnavailable"),
     ('agent.args=["ownership"]', "/agent/args/0"),
     ('allocator.args=["--metrics-address=:1"]', "/allocator/args/0"),
+    ('agent.args=["--metrics-cert=/a"]', "/agent/args/0"),
     ('podMonitors="yes"', "/podMonitors"),
+    ("metricsTLS.clientCA=true", "/metricsTLS/secret"),
 ]
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from lab.command import LabError, wait_until
 from lab.topology import REPOSITORY
 from tests.builders import Raw
 from tests.cluster import Cluster, cluster
-from tests.deploying import DEPLOY, PLACES, chart, chart_text, kustomize, of_kind, pods
+from tests.deploying import DEPLOY, PLACES, chart, chart_text, composed, kustomize, of_kind, pods
 from tests.kube import open_kind
 
 pytestmark = pytest.mark.kubernetes
@@ -38,6 +39,12 @@ def test_api_server_takes_all_of_it(server: Cluster, place: str) -> None:
     done = server.kubectl("apply", "-k", str(DEPLOY / place), "--dry-run=server", "--warnings-as-errors")
     assert len(done.splitlines()) == len(objects)
     assert all(line.endswith(("(server dry run)",)) for line in done.splitlines())
+
+
+def test_api_server_takes_the_component_for_tls(server: Cluster, tmp_path: Path) -> None:
+    """What announcer doesn't own (a PodMonitor of any shape is taken here) is only rendered."""
+    composed(tmp_path, "prometheus", "metrics-mtls")
+    server.kubectl("apply", "-k", str(tmp_path), "--dry-run=server", "--warnings-as-errors")
 
 
 @pytest.mark.parametrize("settings", [(), ("podMonitors=true", "allocator.replicas=3")], ids=["default", "changed"])

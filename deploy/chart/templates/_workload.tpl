@@ -12,6 +12,17 @@
   {{- $_ := set $pod "volumes" (append $pod.volumes (index $patch 2).value) -}}
   {{- $_ := set $pod "containers" (append $pod.containers (index $patch 3).value) -}}
 {{- end -}}
+{{- with $root.Values.metricsTLS }}{{- if .secret -}}
+  {{- $first := first $pod.containers -}}
+  {{- $args := list "--metrics-cert=/run/metrics-tls/tls.crt" "--metrics-key=/run/metrics-tls/tls.key" -}}
+  {{- if .clientCA }}{{ $args = append $args "--metrics-client-ca=/run/metrics-tls/ca.crt" }}{{ end -}}
+  {{- $_ := set $first "args" (concat $first.args $args) -}}
+  {{- range list "startupProbe" "livenessProbe" "readinessProbe" }}{{ $_ := set (get $first .).httpGet "scheme" "HTTPS" }}{{ end -}}
+  {{- $mount := dict "name" "metrics-tls" "mountPath" "/run/metrics-tls" "readOnly" true -}}
+  {{- $_ := set $first "volumeMounts" (append ($first.volumeMounts | default list) $mount) -}}
+  {{- $volume := dict "name" "metrics-tls" "secret" (dict "secretName" .secret) -}}
+  {{- $_ := set $pod "volumes" (append ($pod.volumes | default list) $volume) -}}
+{{- end }}{{ end -}}
 {{- range $container := $pod.containers -}}
   {{- $is_sidecar := has $container.name (list "exabgp" "bfdd") -}}
   {{- $image := get $root.Values.images (ternary $container.name "announcer" $is_sidecar) -}}

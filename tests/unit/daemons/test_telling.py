@@ -107,7 +107,7 @@ def test_farewell_waits_for_nobody_who_is_being_served() -> None:
     async def test() -> None:
         async with rig() as found:
             await found.settled()
-            server = telling.agent_server(Address(host="127.0.0.1", port=0), found.agent)
+            server = telling.agent_server(Address(host="127.0.0.1", port=0), None, found.agent)
             assert server is not None
             said: list[float] = []
             clock: Callable[[], float] = asyncio.get_running_loop().time
