@@ -63,7 +63,7 @@ test-kubernetes: cluster ## tests against a real kube-apiserver
 	$(BIN)/pytest -m kubernetes $(PYTEST_ARGS)
 
 .PHONY: chaos
-chaos: setup ## kills, freezes, black holes, clears, reloads and edits by a seed; is the RIB what is desired? (SEED=, MINUTES=; needs root)
+chaos: setup ## what breaks and changes by a seed: do FRR and BIRD have what is proven, and in the end what is desired? (SEED=, MINUTES=; needs root)
 	@$(BIN)/python -m tests.e2e.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)
 
 .PHONY: bench-lab
