@@ -19,6 +19,8 @@ from typing import Final
 from lab.command import LabError, run
 
 NAMESPACE: Final = "announcer-system"
+HASTY: Final = ("env", "GOGC=400")
+"""Both servers collect garbage less often: memory for a quarter of their processor time, which tests share."""
 WHO: Final = {
     "admin": ("admin", "system:masters"),
     "agent": (f"system:serviceaccount:{NAMESPACE}:announcer-agent", "system:serviceaccounts"),
@@ -54,6 +56,7 @@ class ApiServer:
     def etcd_argv(self) -> list[str]:
         client, peer = f"http://127.0.0.1:{self.etcd_port}", f"http://127.0.0.1:{self.etcd_port + 1}"
         return [
+            *HASTY,
             str(self.programs / "etcd"),
             f"--data-dir={self.folder / 'etcd'}",
             f"--listen-client-urls={client}",
@@ -67,6 +70,7 @@ class ApiServer:
 
     def argv(self) -> list[str]:
         return [
+            *HASTY,
             str(self.programs / "kube-apiserver"),
             f"--etcd-servers=http://127.0.0.1:{self.etcd_port}",
             f"--bind-address={self.address}",

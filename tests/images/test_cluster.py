@@ -31,8 +31,8 @@ class Control:
         self._server = ApiServer(folder=folder, programs=binaries.provide(), address="10.9.0.1")
         self._where = where
         apiserver.prepare(self._server)
-        for argv in (self._server.etcd_argv(), self._server.argv()):
-            with (folder / f"{Path(argv[0]).name}.log").open("wb") as log:
+        for name, argv in (("etcd", self._server.etcd_argv()), ("apiserver", self._server.argv())):
+            with (folder / f"{name}.log").open("wb") as log:
                 ended = ["setpriv", "--pdeathsig", "KILL", *argv]
                 process = subprocess.Popen(inside(where.name, ended), stdout=log, stderr=log)
             stack.callback(process.wait, 10)

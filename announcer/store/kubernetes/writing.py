@@ -50,11 +50,12 @@ log = logging.getLogger(__name__)
 WORKERS: Final = 24
 WRITE_SECONDS: Final = 5.0
 SPACING_SECONDS: Final = 1.0
-REST_SECONDS: Final = 5.0
 RETRY_FIRST_SECONDS, RETRY_MOST_SECONDS = 0.2, 20.0
 RACED: Final = frozenset({"Service"})
 MADE: Final = frozenset({"NodeAnnouncement", *(resource.kind for resource in MIRRORS)})
 """Kinds whose objects we make ourselves; of every other kind, only what is there is written to."""
+LARGE: Final = frozenset({"NodeAnnouncement"})
+"""What is new in ten thousand addresses takes a tenth of a second to tell: these are compared in a thread."""
 RANKS: Final = {"Service": 0, "NodeAnnouncement": 0} | {resource.kind: 2 for resource in MIRRORS}
 GONE, FINAL, AWAY = frozenset({404, 410}), frozenset({400, 422}), frozenset({0, 429, 503})
 ANSWERS: Final = GONE | FINAL | {409}
@@ -87,8 +88,7 @@ class _Settled:
 class Writer:
     """`target` finds an object; `took` is told the server's answer; nothing is sent while `may_write` is false.
 
-    `rested` is called when the last write is out, and every few seconds before. What is put in one `term` isn't sent in
-    another.
+    `rested` is called when the last write is out. What is put in one `term` isn't sent in another.
     """
 
     client: Api
@@ -114,7 +114,6 @@ class Writer:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _away: int = 0
     _open_at: float = 0.0
-    _rested_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.events = Events(self.client, self.component, self.target, lambda: not self._queue.empty(), self.now)
@@ -218,7 +217,8 @@ class Writer:
                 del self._busy[ref]
                 self._answered.set()
             gate.passed(ref)
-            self._rest(loop.time())
+            if self.is_idle():
+                self.rested()
             if pause:
                 loop.call_later(pause, self._next, ref)
             else:
@@ -234,11 +234,6 @@ class Writer:
         if left > 0:
             await asyncio.sleep(left)
             await self._opening()
-
-    def _rest(self, now: float) -> None:
-        if self.is_idle() or now > self._rested_at + REST_SECONDS:
-            self._rested_at = now
-            self.rested()
 
     def _next(self, ref: ObjectRef) -> None:
         if ref in self._wanted:
@@ -282,8 +277,8 @@ class Writer:
             self._settled[ref] = _Settled(wanted, target.resource_version)
             return
         raw = await self._apply(ref, target, body, "status")
-        notes = wanted.tell(self._before(ref, target))
-        await asyncio.sleep(0)  # with ten thousand addresses, both take tens of milliseconds
+        before = self._before(ref, target)
+        notes = await asyncio.to_thread(wanted.tell, before) if ref.kind in LARGE else wanted.tell(before)
         if is_written(raw, wanted.status, wanted.annotations, _written(ref)):
             self._settled.pop(ref, None)
         else:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from announcer.core.dialects import Parsed, parse
 from announcer.core.model import ObjectRef
 from announcer.store import StoreError
 from announcer.store.kubernetes import ApiError, Client, Timing
@@ -201,6 +202,27 @@ def test_refresh_ends_a_back_off() -> None:
         assert running.names() == ["web"]
 
     run(server, test, timing=replace(QUICK, retry_first=30.0))
+
+
+def test_list_that_says_the_same_is_not_read_a_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand Services are listed twice before an allocator gives the first address."""
+    server, read = Server(page(5, at(API, 3), at(WEB, 4))), Counter[str]()
+
+    def counted(raw: Raw, source: str) -> Parsed:
+        read[raw["metadata"]["name"]] += 1
+        return parse(raw, source)
+
+    monkeypatch.setattr(kube, "parse", counted)
+
+    async def test(running: kube.Running) -> None:
+        await running.has("api", "web")
+        # of a backup: the version is known, what it says isn't
+        server.pages = [page(6, at(API, 3), at(service("web", loadBalancerClass="new"), 4))]
+        await running.store.refresh()
+        assert running.snapshot.services[1].load_balancer_class == "new"
+        assert read == {"api": 1, "web": 2}
+
+    run(server, test)
 
 
 def test_hold_begins_anew_when_something_comes_back() -> None:

@@ -72,6 +72,26 @@ def test_the_last_wanted_state_is_written_once() -> None:
     assert body["status"] == given("10.0.0.49")
 
 
+def test_burst_of_writes_asks_for_one_new_decision_at_its_end() -> None:
+    """A pass over ten thousand Services takes more of a processor than a thousand of their writes."""
+    rested = list[bool]()
+
+    async def inside() -> None:
+        api = FakeApi()
+        names = [ObjectRef(kind="Service", namespace="test", name=f"s{number}") for number in range(200)]
+        writer = Writer(api, "announcer-test", api.target, api.took, lambda: rested.append(writer.is_idle()))
+        running = asyncio.ensure_future(writer.run())
+        for number, name in enumerate(names):
+            api.put(name)
+            writer.put(name, given(f"10.0.0.{number}"), {})
+        await until(lambda: len(api.writes()) == len(names) and writer.is_idle())
+        running.cancel()
+        await asyncio.wait({running})
+
+    asyncio.run(inside())
+    assert rested == [True]
+
+
 def test_what_a_schema_drops_is_sent_once_and_again_when_it_changes() -> None:
     async def test(writer: Writer, api: FakeApi) -> None:
         api.drops = {"conditions"}
