@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from announcer.core.dialects import Parsed, parse
-from announcer.core.model import ObjectRef
+from announcer.core.dialects import parse
+from announcer.core.model import ObjectRef, Parsed
 from announcer.store import StoreError
 from announcer.store.kubernetes import ApiError, Client, Timing
 from announcer.store.kubernetes.resources import CONFIGURATION, SERVICES
