@@ -36,7 +36,7 @@ test: cluster lint ## install what is missing and run every check and test but t
 	$(BIN)/pytest -m "not long" $(PURE) $(REAL) $(PYTEST_ARGS)
 
 .PHONY: test-all
-test-all: cluster lint ## the same, and labs with other routers and with BFD (needs root)
+test-all: cluster lint ## the same, labs with other routers and with BFD, and alerts by promtool (needs root)
 	$(BIN)/pytest $(PURE) $(REAL) $(PYTEST_ARGS)
 
 .PHONY: check

@@ -2,8 +2,8 @@
 
 `KUBEBUILDER_ASSETS` is taken where it holds all of Kubernetes'. Else they are built from Go modules, pinned by the
 go.mod of tests/kubernetes and checked by its go.sum, into a cache outside the tree, keyed by version; Helm from its own
-module, so that it changes nothing of what Kubernetes is built from. All takes five to ten minutes on two cores, once
-per machine.
+module, so that it changes nothing of what Kubernetes is built from, and so promtool, only when a test asks for it.
+All takes five to ten minutes on two cores, once per machine.
 """
 
 import os
@@ -26,6 +26,8 @@ PROGRAMS: Final = {
 }
 HELM: Final = "helm.sh/helm/v3/cmd/helm"
 HELM_MODULE: Final = MODULE / "helm"
+PROMTOOL: Final = "github.com/prometheus/prometheus/cmd/promtool"
+PROMTOOL_MODULE: Final = MODULE / "promtool"
 BUILD_SECONDS: Final = 2400.0
 
 
@@ -65,6 +67,16 @@ def provide_helm() -> Path:
     return place / "helm"
 
 
+def provide_promtool() -> Path:
+    """The program, after building it where it is missing (some minutes, so only where it is used); raises LabError."""
+    place = _cache() / f"promtool-{_version('github.com/prometheus/prometheus', PROMTOOL_MODULE)}"
+    if not os.access(place / "promtool", os.X_OK):
+        place.mkdir(parents=True, exist_ok=True)
+        # Without what finds targets in clouds, which is most of it.
+        _go_build("promtool", PROMTOOL, place, PROMTOOL_MODULE, tags="remove_all_sd")
+    return place / "promtool"
+
+
 def _build(name: str, place: Path) -> None:
     version = _version("k8s.io/kubernetes")
     major, minor = version.lstrip("v").split(".")[:2]
@@ -74,11 +86,21 @@ def _build(name: str, place: Path) -> None:
     _go_build(name, PROGRAMS[name], place, MODULE, flags)
 
 
-def _go_build(name: str, package: str, place: Path, module: Path, flags: str = "") -> None:
+def _go_build(name: str, package: str, place: Path, module: Path, flags: str = "", *, tags: str = "") -> None:
     sys.stdout.write(f"setup: building {name} from its Go modules into the cache, once; this takes minutes\n")
     sys.stdout.flush()
     with tempfile.TemporaryDirectory(dir=place) as fresh:
-        argv = [_go(), "build", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", f"{fresh}/{name}", package]
+        argv = [
+            _go(),
+            "build",
+            "-trimpath",
+            f"-tags={tags}",
+            "-ldflags",
+            f"-s -w {flags}",
+            "-o",
+            f"{fresh}/{name}",
+            package,
+        ]
         try:
             subprocess.run(argv, cwd=module, env={**os.environ, "CGO_ENABLED": "0"}, check=True, timeout=BUILD_SECONDS)
         except (OSError, subprocess.SubprocessError) as error:

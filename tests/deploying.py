@@ -17,6 +17,14 @@ PLACES: Final = (".", "base", "overlays/bfd", "overlays/metallb", "overlays/prom
 """All that people apply with -k, below deploy/."""
 
 
+def alerts() -> list[Raw]:
+    """The alerting rules of the PrometheusRule."""
+    file = DEPLOY / "components" / "prometheus" / "prometheusrule.yaml"
+    (group,) = yaml.safe_load(file.read_text("utf-8"))["spec"]["groups"]
+    rules: list[Raw] = group["rules"]
+    return rules
+
+
 def kustomize(place: str | Path) -> list[Raw]:
     """The objects, in the order in which they are applied; `place` below deploy/, or absolute."""
     text = run([str(binaries.provide() / "kubectl"), "kustomize", str(DEPLOY / place)], timeout=60.0)

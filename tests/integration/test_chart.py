@@ -25,19 +25,30 @@ def without(objects: list[Raw], *kinds: str) -> list[Raw]:
 
 @pytest.mark.parametrize(
     ("place", "setting"),
-    [("base", "podMonitors=false"), ("overlays/prometheus", "podMonitors=true"), ("overlays/bfd", "bfdd.enabled=true")],
+    [
+        ("base", "podMonitors=false"),
+        ("overlays/prometheus", "podMonitors=true prometheusRules=true"),
+        ("overlays/bfd", "bfdd.enabled=true"),
+    ],
 )
 def test_chart_has_the_objects_of_kustomize(place: str, setting: str) -> None:
     """Helm makes the namespace by --create-namespace, and CRDs in a step of its own."""
     expected = without(kustomize(place), "Namespace", "CustomResourceDefinition")
-    assert by_name(chart(setting)) == by_name(expected)
+    assert by_name(chart(*setting.split())) == by_name(expected)
+
+
+def test_chart_has_the_dashboard_of_kustomize(tmp_path: Path) -> None:
+    expected = kustomize(composed(tmp_path, "dashboard"))
+    assert by_name(chart("dashboard=true")) == by_name(without(expected, "Namespace"))
 
 
 @pytest.mark.parametrize(("component", "client_ca"), [("metrics-tls", "false"), ("metrics-mtls", "true")])
 def test_chart_has_the_tls_of_kustomize(tmp_path: Path, component: str, client_ca: str) -> None:
     expected = kustomize(composed(tmp_path, "prometheus", "bfd", component))
     settings = ('metricsTLS.secret="announcer-metrics"', f"metricsTLS.clientCA={client_ca}", "bfdd.enabled=true")
-    assert by_name(chart("podMonitors=true", *settings)) == by_name(without(expected, "Namespace"))
+    assert by_name(chart("podMonitors=true", "prometheusRules=true", *settings)) == by_name(
+        without(expected, "Namespace")
+    )
     for name, pod in pods(expected).items():
         first = pod["containers"][0]
         found = _parser().parse_args([*first["args"], *(["--node=n1"] if name == "agent" else [])])

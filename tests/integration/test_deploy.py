@@ -18,14 +18,19 @@ from tests.kube import open_kind
 pytestmark = pytest.mark.kubernetes
 NAMESPACES = {"overlays/metallb": "metallb-system", "overlays/purelb": "purelb-system"}
 NAMES = {"overlays/metallb": {"controller", "speaker"}, "overlays/purelb": {"allocator", "lbnodeagent"}}
-POD_MONITOR = Resource(kind="PodMonitor", group="monitoring.coreos.com", versions=("v1",), plural="podmonitors")
+OPERATOR = [
+    Resource(kind=kind, group="monitoring.coreos.com", versions=("v1",), plural=f"{kind.lower()}s")
+    for kind in ("PodMonitor", "PrometheusRule")
+]
+"""Of the Prometheus operator; their fields are not looked at here."""
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One on which announcer was installed by `kubectl apply -k deploy/`."""
     with cluster(tmp_path_factory.mktemp("cluster")) as made:
-        made.kubectl("apply", "-f", "-", stdin=json.dumps(open_kind(POD_MONITOR)))
+        for kind in OPERATOR:
+            made.kubectl("apply", "-f", "-", stdin=json.dumps(open_kind(kind)))
         for name in NAMESPACES.values():
             made.kubectl("create", "namespace", name)
         made.kubectl("apply", "-k", str(DEPLOY))
@@ -41,9 +46,8 @@ def test_api_server_takes_all_of_it(server: Cluster, place: str) -> None:
     assert all(line.endswith(("(server dry run)",)) for line in done.splitlines())
 
 
-def test_api_server_takes_the_component_for_tls(server: Cluster, tmp_path: Path) -> None:
-    """What announcer doesn't own (a PodMonitor of any shape is taken here) is only rendered."""
-    composed(tmp_path, "prometheus", "metrics-mtls")
+def test_api_server_takes_the_components(server: Cluster, tmp_path: Path) -> None:
+    composed(tmp_path, "prometheus", "dashboard", "metrics-mtls")
     server.kubectl("apply", "-k", str(tmp_path), "--dry-run=server", "--warnings-as-errors")
 
 
