@@ -16,9 +16,12 @@
 - One command at a time: ExaBGP 5.0 looks at its helper only between naps of `exabgp.reactor.speed` / 100 seconds, but
   wakes at once where something is to be read. What is given ahead it works off in naps. A command that is not
   answered for a second holds the next one up for no longer.
+- ExaBGP 5.0 reads its configuration again on SIGUSR1, and after one with a mistake takes no other any more: its parser
+  keeps half of it. So on the command `bridge reload` a new one is first read by another ExaBGP (`exabgp validate`), and
+  takes the old one's place, with the signal, only where that takes it.
 
-Lines of the bridge itself are JSON objects with the key `bridge`: `hello` on connect, `reload` after the command
-`bridge reload` was carried out (ExaBGP reads its configuration again on SIGUSR1), `refused` for a line not passed on.
+Lines of the bridge itself are JSON objects with the key `bridge`: `hello` on connect, `reload` after the signal,
+`rejected` with the candidate's description and an `error` where there is none, `refused` for a line not passed on.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import re
 import selectors
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections import deque
@@ -42,6 +46,11 @@ COMMAND_BYTES = 64 * 1024
 EVENT_BYTES = 8 * 1024 * 1024
 TO_CLIENT_BYTES = 16 * 1024 * 1024
 READ_BYTES = 256 * 1024
+CHECK_SECONDS = 30.0
+CONFIGURATION, CANDIDATE, CHECKED = "exabgp.conf", "exabgp.next", "exabgp.checked"
+"""What ExaBGP runs, what it is to run, and the latter while it is checked."""
+ERROR_CHARACTERS = 300
+DESCRIPTION = re.compile(r"description ([A-Za-z0-9-]+);")
 
 _ADDRESS = "[0-9A-Fa-f:.]{2,45}"
 _PREFIX = _ADDRESS + "/[0-9]{1,3}"
@@ -73,8 +82,8 @@ EVENT = b'{ "exabgp"'
 SHOWN = re.compile(rb'[\[{].*|\s*description "[^"]*";')
 
 
-class Gone(Exception):  # noqa: N818 - not an error: how one of the two ends says goodbye
-    """The other end closed, or sends lines without end."""
+class Gone(Exception):  # noqa: N818 - not an error: how another process says goodbye
+    """It has closed, sends lines without end, or can't be started."""
 
 
 class Lines:
@@ -121,8 +130,83 @@ class Client:
         return bool(self.outbox) and time.monotonic() - self.taken_at > seconds
 
 
+class Check:
+    """Another ExaBGP reads the candidate, which nobody can change meanwhile. `output` ends with it."""
+
+    def __init__(self, directory: Path) -> None:
+        """FileNotFoundError where there is no candidate, Gone where it can't be checked."""
+        self._directory = directory
+        (directory / CANDIDATE).replace(directory / CHECKED)
+        found = DESCRIPTION.search((directory / CHECKED).read_text("ascii", "replace"))
+        self.description = found[1] if found else ""
+        argv = [os.environ.get("EXABGP", "exabgp"), "validate", str(directory / CHECKED)]
+        try:
+            self._process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
+        except OSError as error:
+            raise Gone(f"{argv[0]} can't be run: {error.strerror}") from error
+        self._until = time.monotonic() + CHECK_SECONDS
+        self._said = b""
+        assert self._process.stdout is not None
+        self.output = self._process.stdout
+
+    def read(self) -> bool:
+        """True once it has said everything."""
+        data = os.read(self.output.fileno(), READ_BYTES)
+        self._said = (self._said + data)[-READ_BYTES:]
+        return not data
+
+    def is_late(self) -> bool:
+        return time.monotonic() > self._until
+
+    def end(self) -> str:
+        """What is wrong with the candidate; where nothing is, it has become the configuration."""
+        if self.is_late():
+            self._process.kill()
+        code = self._process.wait()
+        self.output.close()
+        try:
+            if code == 0:
+                (self._directory / CHECKED).replace(self._directory / CONFIGURATION)
+                return ""
+            (self._directory / CHECKED).unlink()
+        except OSError as error:
+            return f"{CHECKED}: {error.strerror}"
+        return told(self._said) or f"exabgp validate ended with {code}"
+
+    def abandon(self) -> None:
+        self._process.kill()
+        self.end()
+
+
+def told(output: bytes) -> str:
+    """What ExaBGP says of a mistake, in one line, and nothing of a password."""
+    lines = output.decode("ascii", "replace").replace("\ufffd", "?").splitlines()
+    words = " ".join(line.removeprefix("configuration").strip() for line in lines if "password" not in line)
+    return " ".join(words.split())[:ERROR_CHARACTERS]
+
+
+def take(directory: Path) -> str:
+    """Make a candidate the configuration, where there is one, and say what is wrong with it."""
+    try:
+        check = Check(directory)
+    except FileNotFoundError:
+        return ""
+    except Gone as error:
+        return str(error)
+    with selectors.PollSelector() as selector:
+        selector.register(check.output, selectors.EVENT_READ)
+        while not check.is_late():
+            if selector.select(timeout=1.0) and check.read():
+                break
+    return check.end()
+
+
 class Bridge:
     def __init__(self, path: Path, stuck_seconds: float) -> None:
+        self._directory = path.parent
+        self._check: Check | None = None
         self._stuck_seconds = stuck_seconds
         self._exabgp = os.getppid()
         self._started = time.time()
@@ -137,8 +221,16 @@ class Bridge:
 
     def run(self) -> None:
         """Until ExaBGP ends."""
+        try:
+            self._run()
+        finally:
+            if self._check is not None:
+                self._check.abandon()
+
+    def _run(self) -> None:
         while True:
             ready = self._wait()
+            self._checked(ready)
             try:
                 self._serve_exabgp(ready)
             except (Gone, BrokenPipeError):
@@ -161,6 +253,8 @@ class Bridge:
             selector.register(self._server, read)
             if self._outbox:
                 selector.register(1, write)
+            if self._check is not None:
+                selector.register(self._check.output, read)
             if self._client is not None:
                 is_free = len(self._client.commands) < WAITING_MOST
                 wanted = (read if is_free else 0) | (write if self._client.outbox else 0)
@@ -210,12 +304,44 @@ class Bridge:
 
     def _from_client(self, client: Client, line: bytes) -> None:
         if line == RELOAD:
-            os.kill(self._exabgp, signal.SIGUSR1)
-            client.put(own(bridge="reload"))
+            self._reload()
         elif COMMAND.fullmatch(line):
             client.commands.append(line)
         else:
             client.put(own(bridge="refused", line=line[:200].decode("ascii", "replace")))
+
+    def _reload(self) -> None:
+        """Asked for while a candidate is being checked, it is answered with that."""
+        if self._check is not None:
+            return
+        try:
+            self._check = Check(self._directory)
+        except FileNotFoundError:
+            if (self._directory / CONFIGURATION).exists():
+                self._signal()
+        except Gone as error:
+            self._put(own(bridge="rejected", description="", error=str(error)))
+
+    def _checked(self, ready: dict[object, int]) -> None:
+        check = self._check
+        if check is not None and ((check.output in ready and check.read()) or check.is_late()):
+            self._check = None
+            if error := check.end():
+                self._put(own(bridge="rejected", description=check.description, error=error))
+            else:
+                self._signal()
+
+    def _signal(self) -> None:
+        """Only with a file: without one ExaBGP would end its helpers, and never start them again."""
+        os.kill(self._exabgp, signal.SIGUSR1)
+        self._put(own(bridge="reload"))
+
+    def _put(self, line: bytes) -> None:
+        try:
+            if self._client is not None:
+                self._client.put(line)
+        except Gone:
+            self._drop()
 
     def _ask(self) -> None:
         """Give ExaBGP the next command where it owes no answer any more."""

@@ -59,6 +59,14 @@ class ReloadAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """ExaBGP would not take the configuration of that `description`, and goes on with the one that it has."""
+
+    description: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
     line: str
 
@@ -140,6 +148,7 @@ class Described:
 Event = (
     Hello
     | ReloadAsked
+    | Rejected
     | Refused
     | Answer
     | SessionUp
@@ -253,6 +262,8 @@ def _event(loaded: Any) -> Event | None:
             return Hello(exabgp_pid=exabgp, bridge_pid=bridge, started=started)
         case {"bridge": "reload"}:
             return ReloadAsked()
+        case {"bridge": "rejected", "description": str(description), "error": str(error)}:
+            return Rejected(description=description, error=error)
         case {"bridge": "refused", "line": str(line)}:
             return Refused(line=line)
         case {"type": "state", "neighbor": {"address": {"peer": str(peer)}, "state": "up"}}:

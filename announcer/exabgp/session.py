@@ -7,7 +7,6 @@ What is advertised is never decided here.
 
 import asyncio
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ from announcer.core.model import (
     Unknown,
     WithdrawRoutes,
 )
-from announcer.exabgp import lines
+from announcer.exabgp import files, lines
 from announcer.exabgp.config import blocks_of, configuration, fingerprint
 from announcer.exabgp.lines import Change, Event
 from announcer.exabgp.link import Link
@@ -39,10 +38,8 @@ from announcer.exabgp.text import ExabgpError
 
 log = logging.getLogger(__name__)
 
-CONFIGURATION: Final = "exabgp.conf"
 SOCKET: Final = "bridge.sock"
 BRIDGE: Final = "bridge"
-MODE: Final = 0o600
 QUEUED_MOST: Final = 2000
 ROUTES_AT_ONCE: Final = 1000
 RELOADS_UNTIL_ERROR: Final = 5
@@ -53,8 +50,8 @@ class Timing:
     """Seconds.
 
     `confirm` is what ExaBGP has, after its answer, to send a change, `farewell` what it has for a NOTIFICATION;
-    `flush` the least between two flushes of a peer; `tick` how often deadlines are looked at; `wake` the least between
-    two wakes.
+    `flush` the least between two flushes of a peer; `rejected` until a configuration that was is tried again; `tick`
+    how often deadlines are looked at; `wake` the least between two wakes.
     """
 
     connect: float = 3.0
@@ -69,12 +66,13 @@ class Timing:
     retry_most: float = 2.0
     reload_first: float = 0.25
     reload_most: float = 10.0
+    rejected: float = 60.0
 
 
 class ExabgpSession:
     """`run` for ever beside the passes, which call `observed` and `apply`; `wake` says that the picture has changed.
 
-    `directory` is shared with ExaBGP, at the same path: the configuration, the bridge's socket, and the bridge itself,
+    `directory` is shared with ExaBGP, at the same path: its configurations, the bridge's socket, and the bridge itself,
     where `exabgp/run` puts it. `bridge_argv` replaces the latter two as the configuration names them.
     """
 
@@ -98,6 +96,8 @@ class ExabgpSession:
         self._wanted: frozenset[str] | None = None
         self._descriptions: set[str] = set()
         self._reloads, self._reload_at = 0, 0.0
+        self._rejection = ""
+        self._looks_again = False
         self._learn_until = 0.0
         self._flushed_at: dict[IPAddress, float] = {}
         self._waking: asyncio.TimerHandle | None = None
@@ -147,20 +147,22 @@ class ExabgpSession:
 
     def _set_peers(self, action: SetPeers) -> None:
         """Write the file where it differs, and see to it that ExaBGP runs it."""
-        path = self._directory / CONFIGURATION
+        path = self._directory / files.CANDIDATE
         try:
-            blocks = blocks_of(_read(path)) if action.keeps or action.keeps_others else {}
+            blocks = blocks_of(files.newest(self._directory)) if action.keeps or action.keeps_others else {}
             kept, out = ({str(address) for address in some} for some in (action.keeps, action.left_out))
             others = {n: text for n, text in blocks.items() if n not in out and (action.keeps_others or n in kept)}
             wanted = frozenset({fingerprint(action.peers, others)} - {""})
-            _write(path, configuration(action.peers, self._bridge_argv, others))
+            files.put(self._directory, configuration(action.peers, self._bridge_argv, others))
         except OSError as error:
             raise ExabgpError(f"configuration not written: {error}") from error
         if wanted != self._wanted:
-            self._wanted, self._reloads, self._reload_at = wanted, 0, 0.0
+            self._wanted, self._reloads, self._reload_at, self._rejection = wanted, 0, 0.0, ""
             self._work.set()
+        if self._rejection:
+            raise ExabgpError(f"ExaBGP goes on with the peers that it has, as it refuses {path}: {self._rejection}")
         if self._is_learned and self._reloads >= RELOADS_UNTIL_ERROR and not self._is_configured():
-            raise ExabgpError(f"ExaBGP does not take {path}: its log says why; after a mistake it has to be restarted")
+            raise ExabgpError(f"ExaBGP does not take {path}: its log says why; restart it where that doesn't change")
 
     def _is_configured(self) -> bool:
         return self._wanted is None or self._descriptions == self._wanted
@@ -230,7 +232,7 @@ class ExabgpSession:
 
     async def _look(self, link: Link) -> None:
         """Which peers there are, in which state, and which configuration that comes from."""
-        self._has_news = False
+        self._has_news, self._looks_again = self._looks_again, False
         await link.ask(lines.ASK_NEIGHBORS)
         self._descriptions.clear()
         await link.ask(lines.ASK_CONFIGURATION)
@@ -245,17 +247,12 @@ class ExabgpSession:
                 self._has_news = True
 
     async def _configure(self, link: Link) -> None:
-        """ExaBGP loses a reload while updates wait, so ask until it is seen to run what is wanted. Never without a
-        file: it would end the bridge, and nothing would bring that back.
-        """
-        is_there = (self._directory / CONFIGURATION).exists()
-        if self._is_configured() or self._clock() < self._reload_at or not is_there:
+        """ExaBGP loses a reload while updates wait, so ask until it is seen to run what is wanted."""
+        if self._is_configured() or self._clock() < self._reload_at or not files.is_any(self._directory):
             return
         pause = self._timing.reload_first * 2 ** min(self._reloads, 10)
         self._reloads, self._reload_at = self._reloads + 1, self._clock() + min(pause, self._timing.reload_most)
         await link.reload()
-        await self._look(link)
-        self._has_news = True  # a peer that is gone has a last turn, and is shown until then
 
     async def _tear_down(self, link: Link) -> None:
         """And wait for the end, `farewell` from the last that was asked: a change of the configuration would close the
@@ -315,8 +312,8 @@ class ExabgpSession:
         match event:
             case lines.Hello():
                 log.info("connected to ExaBGP", extra={"fields": {"exabgp_pid": event.exabgp_pid}})
-            case lines.Described():
-                self._descriptions.add(event.description)
+            case lines.Described() | lines.ReloadAsked() | lines.Rejected():
+                self._configuration_told(event)
             case lines.NeighborStates():
                 self._picture.states(event, datetime.now(UTC))
                 self._changed()
@@ -330,10 +327,21 @@ class ExabgpSession:
             case lines.EndOfRib():
                 if self._picture.end_of_rib(event):
                     self._changed()
-            case lines.Answer() | lines.Refused() | lines.ReloadAsked():
+            case lines.Answer() | lines.Refused():
                 pass
             case _:
                 assert_never(event)
+
+    def _configuration_told(self, event: lines.Described | lines.ReloadAsked | lines.Rejected) -> None:
+        if isinstance(event, lines.Described):
+            self._descriptions.add(event.description)
+        elif isinstance(event, lines.ReloadAsked):
+            self._rejection = ""
+            self._has_news = self._looks_again = True  # a peer that is gone has a last turn, and is shown until then
+            self._work.set()
+        elif self._wanted and event.description in self._wanted:  # what was wanted before doesn't matter
+            self._rejection, self._reload_at = event.error, self._clock() + self._timing.rejected
+            self._changed()
 
     def _session_changed(self, event: lines.SessionUp | lines.SessionDown) -> None:
         """What was queued for the former session is void. ExaBGP sends what it has to a new one by itself."""
@@ -355,28 +363,6 @@ class ExabgpSession:
     def _wake_now(self) -> None:
         self._waking, self._woken_at = None, asyncio.get_running_loop().time()
         self._wake()
-
-
-def _read(path: Path) -> str:
-    """Empty where there is none yet, or one that nobody of us wrote."""
-    try:
-        return path.read_text(encoding="ascii")
-    except (FileNotFoundError, UnicodeDecodeError):
-        return ""
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace the file at once and whole, unless it says the same already. Passwords are in it, so it is the owner's
-    alone from its first byte on.
-    """
-    if _read(path) == text and path.stat().st_mode & 0o777 == MODE:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE), "w", encoding="ascii") as file:
-        file.write(text)
-    fresh.replace(path)
 
 
 def _first(errors: BaseExceptionGroup[Exception]) -> str:

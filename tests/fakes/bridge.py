@@ -1,7 +1,7 @@
 """A bridge with an ExaBGP behind it, as the session sees them through the Unix socket. It speaks as 5.0.15 was seen to.
 
 What it does with lines can be bent: `is_deaf` answers nothing, `refuses` answers `error`, `loses_updates` answers and
-never sends, `loses_reloads` reads no configuration.
+never sends, `loses_reloads` reads no configuration, `rejects` says what is wrong with every one.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ class FakeBridge:
         self.heard: list[str] = []
         self.neighbors: dict[str, Neighbor] = {}
         self.is_deaf = self.refuses = self.loses_updates = self.loses_reloads = False
+        self.rejects = ""
         self._directory = directory
         self._descriptions: list[str] = []
         self._writers: list[asyncio.StreamWriter] = []
@@ -78,10 +79,7 @@ class FakeBridge:
 
     def _obey(self, line: str) -> None:
         if line == "bridge reload":
-            self.say('{"bridge": "reload"}')
-            if not self.loses_reloads:
-                text = (self._directory / "exabgp.conf").read_text(encoding="ascii")
-                self._descriptions = re.findall(r"description (\S+);", text)
+            self._reload()
         elif line == "show neighbor json":
             self.say(json.dumps([_state(peer, neighbor) for peer, neighbor in self.neighbors.items()]), "done")
         elif line == "show neighbor configuration":
@@ -90,6 +88,19 @@ class FakeBridge:
             self.say("error")
         else:
             self._change(line.split())
+
+    def _reload(self) -> None:
+        candidate, path = self._directory / "exabgp.next", self._directory / "exabgp.conf"
+        if candidate.exists() and self.rejects:
+            (description, *_) = re.findall(r"description (\S+);", candidate.read_text(encoding="ascii"))
+            candidate.unlink()
+            self.say(json.dumps({"bridge": "rejected", "description": description, "error": self.rejects}))
+            return
+        if candidate.exists():
+            candidate.replace(path)
+        if not self.loses_reloads:
+            self._descriptions = re.findall(r"description (\S+);", path.read_text(encoding="ascii"))
+        self.say('{"bridge": "reload"}')
 
     def _change(self, words: list[str]) -> None:
         peer = words[1]

@@ -23,13 +23,34 @@ ADVERTISE = "neighbor 10.9.0.1 announce attributes next-hop self origin igp nlri
 EVENT = '{ "exabgp": "5.0.0", "type": "update" }'
 
 
+GOOD, BAD, SLOW = (f"neighbor 10.9.0.1 {{\n    description announcer-{word};\n}}\n" for word in ("good", "bad", "slow"))
+VALIDATE = f"""#!{sys.executable}
+\"\"\"What ExaBGP's own `validate` says and does, of texts that say how it should fare.\"\"\"
+import sys, time
+from pathlib import Path
+assert sys.argv[1] == "validate"
+path = Path(sys.argv[2])
+while "slow" in path.read_text():
+    time.sleep(0.01)
+if "bad" in path.read_text():
+    print("configuration   line 2: description bad ;")
+    sys.exit("error: md5-password aHVzaA== is none\\nline 2: no such thing")
+"""
+
+
 class Bridge:
     """A running bridge, seen from ExaBGP."""
 
     def __init__(self, path: Path, stuck_seconds: float = 5.0) -> None:
         self.path = path
+        self.folder = path.parent
+        self.folder.mkdir(exist_ok=True)
+        program = self.folder / "validate"
+        program.write_text(VALIDATE, "ascii")
+        program.chmod(0o755)
         argv = [sys.executable, str(BRIDGE), str(path), str(stuck_seconds)]
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        env = {**os.environ, "EXABGP": str(program)}
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=env)
         wait_until(path.exists)
 
     def say(self, *lines: str) -> None:
@@ -234,15 +255,77 @@ def is_cut(client: Client) -> bool:
     return bool(poller.poll(0))
 
 
-def test_bridge_sends_the_signal_for_a_reload(bridge: Bridge, client: Client) -> None:
+@pytest.fixture
+def signals() -> Iterator[list[int]]:
+    """Those that ExaBGP would get."""
     got: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda number, _: got.append(number))
-    try:
-        client.say("bridge reload")
-        assert client.read_line() == '{"bridge": "reload"}'
-        wait_until(lambda: got == [signal.SIGUSR1])
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+    yield got
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_bridge_sends_the_signal_for_a_reload(bridge: Bridge, client: Client, signals: list[int]) -> None:
+    (bridge.folder / "exabgp.conf").write_text(GOOD, "ascii")
+    client.say("bridge reload")
+    assert client.read_line() == '{"bridge": "reload"}'
+    wait_until(lambda: signals == [signal.SIGUSR1])
+
+
+def test_bridge_puts_a_candidate_that_exabgp_takes_in_place_first(
+    bridge: Bridge, client: Client, signals: list[int]
+) -> None:
+    (bridge.folder / "exabgp.conf").write_text("old", "ascii")
+    (bridge.folder / "exabgp.next").write_text(GOOD, "ascii")
+    client.say("bridge reload")
+    assert client.read_line() == '{"bridge": "reload"}'
+    assert {path.name for path in bridge.folder.glob("exabgp.*")} == {"exabgp.conf"}
+    assert (bridge.folder / "exabgp.conf").read_text("ascii") == GOOD
+    wait_until(lambda: signals == [signal.SIGUSR1])
+
+
+def test_bridge_tells_why_a_candidate_is_not_taken_and_leaves_exabgp_alone(
+    bridge: Bridge, client: Client, signals: list[int]
+) -> None:
+    (bridge.folder / "exabgp.conf").write_text(GOOD, "ascii")
+    (bridge.folder / "exabgp.next").write_text(BAD, "ascii")
+    client.say("bridge reload", ADVERTISE)
+    assert bridge.read_line() == ADVERTISE
+    said = json.loads(client.read_line())
+    assert said["error"].split(" line 2: ")[-1] == "no such thing"
+    assert "aHVzaA==" not in said["error"]
+    assert (said["bridge"], said["description"]) == ("rejected", "announcer-bad")
+    assert {path.name for path in bridge.folder.glob("exabgp.*")} == {"exabgp.conf"}
+    assert (signals, (bridge.folder / "exabgp.conf").read_text("ascii")) == ([], GOOD)
+
+
+def test_bridge_goes_on_while_a_candidate_is_checked_and_answers_once(
+    bridge: Bridge, client: Client, signals: list[int]
+) -> None:
+    (bridge.folder / "exabgp.next").write_text(SLOW, "ascii")
+    client.say("bridge reload", "bridge reload", ADVERTISE)
+    assert bridge.read_line() == ADVERTISE
+    bridge.say("done")
+    assert client.read_line() == "done"
+    (bridge.folder / "exabgp.checked").write_text(GOOD, "ascii")
+    assert client.read_line() == '{"bridge": "reload"}'
+    bridge.say(EVENT)
+    assert client.read_line() == EVENT
+    wait_until(lambda: signals == [signal.SIGUSR1])
+
+
+def test_bridge_sends_no_signal_without_a_configuration(bridge: Bridge, client: Client, signals: list[int]) -> None:
+    client.say("bridge reload", ADVERTISE)
+    assert bridge.read_line() == ADVERTISE
+    assert signals == []
+
+
+def test_bridge_outlives_a_check_that_cannot_be_made(bridge: Bridge, client: Client, signals: list[int]) -> None:
+    (bridge.folder / "validate").unlink()
+    (bridge.folder / "exabgp.next").write_text(GOOD, "ascii")
+    client.say("bridge reload", ADVERTISE)
+    assert "can't be run" in json.loads(client.read_line())["error"]
+    assert bridge.read_line() == ADVERTISE
+    assert signals == []
 
 
 def test_bridge_outlives_clients_and_ends_with_exabgp(bridge: Bridge) -> None:

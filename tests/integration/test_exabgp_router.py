@@ -26,7 +26,7 @@ from announcer.core.model import (
     WithdrawRoutes,
 )
 from announcer.core.report.sessions import SLACK
-from announcer.exabgp import ExabgpSession
+from announcer.exabgp import ExabgpError, ExabgpSession
 from announcer.exabgp.config import configuration
 from tests.builders import ip, net
 from tests.integration.exabgp import V4, V6, Router, Sidecar, router_and_sidecar
@@ -201,6 +201,41 @@ def test_peers_come_and_go_without_a_flap_of_others(lab: tuple[Router, Sidecar])
             await router_has(router, version=6)
             assert is_proven(session, V4.peer_address, *THOUSAND)
             assert router.established_count("10.9.0.2") == 1
+
+    run(test)
+
+
+def test_configuration_that_exabgp_refuses_flaps_no_session_and_blocks_no_later_change(
+    lab: tuple[Router, Sidecar],
+) -> None:
+    """ExaBGP 5.0.15 by itself would take no configuration after one with a mistake, nor start with it."""
+    router, sidecar = lab
+    sidecar.start()
+    refused = replace(V6, peer_asn=2**40)
+
+    async def test() -> None:
+        async with connected(sidecar, V4, V6) as session:
+            await advertise(session, V4, *THOUSAND)
+            for _ in range(2):
+                await session.apply(SetPeers(peers=(V4, refused)))
+                await until(lambda: session._rejection, seconds=SECONDS, what="the refusal")
+                with pytest.raises(ExabgpError, match='"1099511627776" is an invalid ASN'):
+                    await session.apply(SetPeers(peers=(V4, refused)))
+                assert established(session) == 2
+                await session.apply(SetPeers(peers=(V4,)))
+                await until(lambda: seen(session, V6.peer_address) is None, seconds=SECONDS, what="one peer")
+                await session.apply(SetPeers(peers=(V4, V6)))
+                await until(lambda: established(session) == 2, seconds=SECONDS, what="both peers")
+            assert is_proven(session, V4.peer_address, *THOUSAND)
+            assert router.established_count("10.9.0.2") == 1
+            await session.apply(SetPeers(peers=(V4, refused)))
+            await until(lambda: session._rejection, seconds=SECONDS, what="the refusal")
+            with pytest.raises(ExabgpError):
+                await session.apply(SetPeers(peers=(V4, refused)))
+            sidecar.kill()
+            await until(lambda: session.observed() is UNKNOWN, what="not known")
+            sidecar.start()
+            await until(lambda: established(session) == 2, seconds=SECONDS, what="what it took last")
 
     run(test)
 

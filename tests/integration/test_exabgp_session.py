@@ -275,7 +275,7 @@ def test_configuration_is_written_once_with_or_without_exabgp(tmp_path: Path) ->
     async def test() -> None:
         session = ExabgpSession(tmp_path / "new", lambda: None)
         await session.apply(SetPeers(peers=(TOR,)))
-        path = tmp_path / "new" / "exabgp.conf"
+        path = tmp_path / "new" / "exabgp.next"
         first = path.stat()
         await session.apply(SetPeers(peers=(TOR,)))
         assert (path.stat().st_ino, path.stat().st_mode & 0o777) == (first.st_ino, 0o600)
@@ -292,7 +292,7 @@ def test_peers_that_are_to_stay_stay_as_they_are_written(tmp_path: Path, how: di
         session = ExabgpSession(tmp_path, lambda: None)
         await session.apply(SetPeers(peers=(TOR, replace(TOR, peer_address=ip("10.9.0.3")))))
         await session.apply(SetPeers(peers=(), **how))
-        text = (tmp_path / "exabgp.conf").read_text(encoding="ascii")
+        text = (tmp_path / "exabgp.next").read_text(encoding="ascii")
         assert text.count("\nneighbor ") == named
         assert ("neighbor 10.9.0.1 {" in text) is (named > 0)
 
@@ -338,13 +338,69 @@ def test_reload_that_is_lost_is_asked_for_again_and_becomes_an_error(tmp_path: P
     run(test)
 
 
+def test_configuration_that_exabgp_refuses_is_told_and_holds_no_other_up(tmp_path: Path) -> None:
+    other, third = (replace(TOR, hold_time_seconds=seconds) for seconds in (30, 60))
+
+    async def test() -> None:
+        async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}) as bridge, running(tmp_path) as session:
+            await until(lambda: has(session))
+            await session.apply(SetPeers(peers=(TOR,)))
+            await until(lambda: bridge.heard.count("bridge reload") == 1)
+            bridge.rejects = "line 7: no such thing"
+            await session.apply(SetPeers(peers=(other,)))
+            await until(lambda: session._rejection)
+            with pytest.raises(ExabgpError, match=r"refuses .*exabgp.next: line 7: no such thing"):
+                await session.apply(SetPeers(peers=(other,)))
+            await stays(lambda: bridge.heard.count("bridge reload") == 2, seconds=0.2)
+            assert "hold-time 90;" in (tmp_path / "exabgp.conf").read_text("ascii")
+            bridge.rejects = ""
+            await session.apply(SetPeers(peers=(third,)))
+            await until(lambda: "hold-time 60;" in (tmp_path / "exabgp.conf").read_text("ascii"))
+            await session.apply(SetPeers(peers=(third,)))
+            assert bridge.heard.count("bridge reload") == 3
+
+    run(test)
+
+
+def test_configuration_that_was_refused_is_tried_again_after_a_while(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with (
+            FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}) as bridge,
+            running(tmp_path, timing=replace(QUICK, rejected=0.1)) as session,
+        ):
+            await until(lambda: has(session))
+            bridge.rejects = "not now"
+            await session.apply(SetPeers(peers=(TOR,)))
+            await until(lambda: session._rejection)
+            with pytest.raises(ExabgpError, match="not now"):
+                await session.apply(SetPeers(peers=(TOR,)))
+            bridge.rejects = ""
+            await until(lambda: (tmp_path / "exabgp.conf").exists() and not session._rejection)
+            await session.apply(SetPeers(peers=(TOR,)))
+
+    run(test)
+
+
+def test_refusal_of_what_was_wanted_before_is_nothing_to_what_is_wanted_now(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}) as bridge, running(tmp_path) as session:
+            await until(lambda: has(session))
+            await session.apply(SetPeers(peers=(TOR,)))
+            bridge.say('{"bridge": "rejected", "description": "announcer-0", "error": "of another time"}')
+            bridge.set_established("10.9.0.1", is_established=False)  # so that what was said before it has been heard
+            await until(lambda: not seen(session).is_established)
+            await session.apply(SetPeers(peers=(TOR,)))
+
+    run(test)
+
+
 def test_reload_is_never_asked_for_without_a_file(tmp_path: Path) -> None:
     """ExaBGP 5.0.15 would end its bridge for good."""
 
     async def test() -> None:
         async with running(tmp_path) as session:
             await session.apply(SetPeers(peers=(TOR,)))
-            (tmp_path / "exabgp.conf").unlink()
+            (tmp_path / "exabgp.next").unlink()
             async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}) as bridge:
                 await until(lambda: has(session))
                 await stays(lambda: "bridge reload" not in bridge.heard, seconds=0.1)
