@@ -1,6 +1,7 @@
 """Peers that change beside peers that don't, with a real ExaBGP and a real FRR: nobody else's session ever notices."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -108,7 +109,11 @@ def test_peers_that_are_added_edited_and_removed_leave_the_others_alone(lab: Lab
     run(test)
 
 
-def test_password_that_is_rotated_makes_one_session_anew_and_is_shown_nowhere(lab: Lab) -> None:
+def test_password_that_is_rotated_makes_one_session_anew_and_is_shown_nowhere(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
     async def test() -> None:
         lab.router.configure("router bgp 64513", f"neighbor {SOURCES[C]} password first-secret")
         guarded = to(C, passwordSecret={"name": "tor"}, holdTime="3s")
@@ -122,7 +127,8 @@ def test_password_that_is_rotated_makes_one_session_anew_and_is_shown_nowhere(la
             await it.has(A, C)
             await lab.routes(A, C)
             assert lab.counts(A) == before
-            log = (it.folder / "exabgp.log").read_text()
+            log = (it.folder / "exabgp.log").read_text() + "".join(str(vars(record)) for record in caplog.records)
+            assert "AdvertiseRoutes" in log
             for text in ("first-secret", "other-secret", "Zmlyc3Qtc2Vj", "b3RoZXItc2Vj"):
                 assert text not in log + repr(it.report())
                 assert text not in lab.node.exec("ps", "axww", "-o", "args")

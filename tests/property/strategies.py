@@ -137,7 +137,7 @@ def balanced(draw: st.DrawFn, name: str, pools: Sequence[str], *, has_status: bo
     }
     asked = draw(_mostly("", *addresses))
     notes = draw(_KEYS) | draw(_mostly({}, {"purelb.io/multi-pool": "true"}, {"purelb.io/multi-pool": "false"}))
-    notes |= draw(_mostly({}, {"announcer.io/share-with-namespaces": "*"}))
+    notes |= draw(_mostly({}, *({"announcer.io/share-with-namespaces": text} for text in ("*", "red"))))
     found = service(
         name,
         namespace=draw(st.sampled_from(["test", "red"])),

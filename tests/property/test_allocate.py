@@ -35,8 +35,9 @@ def may_share(one: Service, other: Service) -> bool:
     if not one.sharing_key or one.sharing_key != other.sharing_key or one.backend != other.backend:
         return False
     here, there = one.ref.namespace, other.ref.namespace
-    is_agreed = bool({"*", there} & one.shares_with) and bool({"*", here} & other.shares_with)
-    return not one.ports & other.ports and (here == there or is_agreed or one.sharing_key.startswith("metallb"))
+    default = {"*"} if one.sharing_key.startswith("metallb") else set()
+    is_agreed = {"*", there} & (one.shares_with or default) and {"*", here} & (other.shares_with or default)
+    return not one.ports & other.ports and bool(here == there or is_agreed)
 
 
 def in_pools(found: Snapshot, addresses: tuple[IPAddress, ...]) -> bool:

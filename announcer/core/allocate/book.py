@@ -1,13 +1,13 @@
 """Who has which address while one allocation is computed, and the lowest address that a Service may still get.
 
-Two Services may have one address when all of this holds (MetalLB's rules, and PureLB's, whose sharers must also be of
-one namespace or allow each other's by name):
+Two Services may have one address when all of this holds (MetalLB's rules, and PureLB's, and our own on namespaces):
 
 | | |
 |---|---|
 | key | both have the same, from the same family of annotations |
 | ports | none in common; the protocol is part of a port |
 | backend | both policy Cluster, or both Local with the same pods |
+| namespace | the same, or each allows the other's by name; MetalLB's key allows all where nothing is said |
 
 Nothing is given back while a Book is in use. So what was found full or in conflict stays so, and is looked at once:
 neither a full pool nor a crowd of sharers makes the next answer dearer.
@@ -146,7 +146,12 @@ def _quarrel(holding: _Holding, service: Service) -> Conflict | None:
 
 
 def _may_meet(user: Service, service: Service) -> bool:
-    if user.sharing_key.startswith("metallb ") or user.ref.namespace == service.ref.namespace:
+    if user.ref.namespace == service.ref.namespace:
         return True
-    pairs = ((user, service), (service, user))
-    return all({"*", other.ref.namespace} & one.shares_with for one, other in pairs)
+    return _admits(user, service) and _admits(service, user)
+
+
+def _admits(one: Service, other: Service) -> bool:
+    if not one.shares_with and one.sharing_key.startswith("metallb "):
+        return True
+    return bool({"*", other.ref.namespace} & one.shares_with)

@@ -266,3 +266,18 @@ def test_replacement_never_takes_what_a_later_service_has() -> None:
 def test_ipv6_pool_of_any_size_is_filled_from_its_start() -> None:
     found = decide(pool("p", "fd00::/32"), service("a", ipFamilies=["IPv6"]))
     assert given(found["a"]) == [str(ip("fd00::"))]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_shared"),
+    [("", "", True), ("other", "", True), ("test", "", False), ("", "third", False), ("other", "test", True)],
+)
+def test_key_of_metallb_is_for_all_namespaces_but_where_a_service_names_some(
+    first: str, second: str, is_shared: bool
+) -> None:
+    def one(name: str, namespace: str, port: int, shares_with: str) -> Raw:
+        notes = {"metallb.io/allow-shared-ip": "k", "announcer.io/share-with-namespaces": shares_with}
+        return service(name, namespace=namespace, annotations=notes, ports=[{"port": port}])
+
+    found = decide(pool("p", FOUR), one("a", "test", 80, first), one("b", "other", 443, second))
+    assert (given(found["a"]) == given(found["b"])) is is_shared
