@@ -17,7 +17,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: lab
-lab: $(if $(filter manifests,$(STORE)),setup,cluster) ## build or repair the lab with MANIFESTS=purelb|metallb, STORE=manifests|kubernetes, ROUTER=frr|bird|gobgp, check its promises (needs root)
+lab: $(or $(filter kubelets,$(STORE:cluster=kubelets)),$(filter cluster,$(STORE:kubernetes=cluster)),setup) ## build or repair the lab with MANIFESTS=purelb|metallb, STORE=manifests|kubernetes|cluster, ROUTER=frr|bird|gobgp, check its promises (needs root)
 	@$(BIN)/python -m lab up --manifests $(MANIFESTS) --store $(STORE) --router $(ROUTER)
 
 .PHONY: lab-check
@@ -139,6 +139,10 @@ setup: ## install the system packages and the virtual environment where they are
 .PHONY: cluster
 cluster: ## setup, and a real kube-apiserver and etcd, built from their Go modules once per machine (minutes)
 	@lab/setup.sh cluster
+
+.PHONY: kubelets
+kubelets: ## all that, and containerd, kubelet and the others of a whole cluster, for `make lab STORE=cluster`
+	@lab/setup.sh kubelets
 
 .PHONY: venv
 venv: ## make or update .venv only

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from lab import checks, control_plane, live, network, processes
+from lab import checks, control_plane, live, network, nodes, pods, processes
 from lab.command import LabError, run
 from lab.topology import ROUTERS, STORES, Lab
 
@@ -27,16 +27,23 @@ def up(lab: Lab, manifest_set: str) -> int:
 def build(lab: Lab, manifest_set: str) -> None:
     """Everything of `up` but the checks. Running it again repairs what is missing and keeps the rest."""
     lab.run_dir.mkdir(parents=True, exist_ok=True)
-    if live.store(lab) not in {None, lab.store}:
+    before = live.store(lab)
+    if before not in {None, lab.store}:
         processes.stop(lab)
+        if "cluster" in {before, lab.store}:  # kube-proxy and pods leave much in the namespaces
+            nodes.remove(lab)
+            network.remove(lab)
     made = network.build(lab)
     if any(lab.namespace(host) in made for host in lab.hosts):
         processes.stop(lab)  # whoever runs still, runs in a namespace that is gone
+        nodes.remove(lab)
     _say(f"network: made {', '.join(made)}" if made else "network: stood already, repaired where it differed")
     is_metallb = manifest_set == "metallb"
     if not is_metallb:
         network.set_return_routes(lab, present=False)
-    if lab.is_cluster:
+    if lab.has_kubelets:
+        _start_kubelets(lab, manifest_set)
+    elif lab.is_cluster:
         _start_cluster(lab, manifest_set)
     else:
         live.apply(lab, manifest_set)
@@ -60,6 +67,25 @@ def _start_cluster(lab: Lab, manifest_set: str) -> None:
     _say(f"processes: {'started' if is_new else 'run already'}, kube-apiserver among them")
 
 
+def _start_kubelets(lab: Lab, manifest_set: str) -> None:
+    """The API server and what starts containers first, then deploy/ and the set, then those who run them."""
+    control_plane.prepare(lab)
+    nodes.prepare(lab)
+    later = [
+        child.name for child in processes.children(lab) if child.name.startswith(("controller", "scheduler", "kube"))
+    ]
+    is_new = processes.start(lab, held=later)
+    nodes.load_images(lab)
+    _say("images: announcer, announcer-exabgp and one for the lab's own pods are on the nodes")
+    control_plane.install(lab)
+    live.apply(lab, manifest_set)
+    _say(f"manifests: `kubectl apply -k deploy/`, lab/manifests/{manifest_set} and {control_plane.WORKLOAD.name}")
+    for name in later:
+        processes.release(lab, name)
+    _say(f"processes: {'started' if is_new else 'run already'}, three kubelets among them; waiting for the pods")
+    pods.wait(lab)
+
+
 def check(lab: Lab) -> int:
     manifest_set = live.current(lab)
     if manifest_set is None:
@@ -70,6 +96,8 @@ def check(lab: Lab) -> int:
         _say(f"who answers for what (`announcer status {' '.join(where)}`):\n\n{run(checks.status_argv(lab))}")
         if lab.is_cluster:
             _say(f"kubectl get services -A:\n\n{control_plane.kubectl(lab, 'get', 'services', '-A')}")
+        if lab.has_kubelets:
+            _say(f"kubectl get pods -A -o wide:\n\n{control_plane.kubectl(lab, 'get', 'pods', '-A', '-o', 'wide')}")
     except LabError as error:
         _say(str(error))
     sys.stdout.write(checks.table(results))
@@ -81,6 +109,7 @@ def check(lab: Lab) -> int:
 def down(lab: Lab) -> int:
     """End every process, remove the namespaces and the run directory; nothing there is fine too."""
     processes.stop(lab)
+    nodes.remove(lab)
     network.remove(lab)
     if lab.run_dir.exists():
         shutil.rmtree(lab.run_dir)

@@ -1,8 +1,9 @@
 """A real API server of one's own: etcd and kube-apiserver, their files, and a kubeconfig for each who asks.
 
 Three people exist: `admin` may do everything; `agent` and `allocator` are the service accounts of deploy/, so that the
-permissions which the product ships with are the ones that it is tried with. There is no controller-manager and no
-kubelet: Nodes and EndpointSlices are what the manifests say.
+permissions which the product ships with are the ones that it is tried with. Without `nodes` there is no
+controller-manager and no kubelet: Nodes and EndpointSlices are what the manifests say. With them each kubelet is one
+more, and so is each program that a cluster has beside them.
 """
 
 import csv
@@ -26,6 +27,9 @@ WHO: Final = {
     "agent": (f"system:serviceaccount:{NAMESPACE}:announcer-agent", "system:serviceaccounts"),
     "allocator": (f"system:serviceaccount:{NAMESPACE}:announcer-allocator", "system:serviceaccounts"),
 }
+COMPONENTS: Final = {
+    name: (f"system:{name}", "") for name in ("kube-controller-manager", "kube-scheduler", "kube-proxy")
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,8 @@ class ApiServer:
     address: str = "127.0.0.1"
     port: int = 6443
     etcd_port: int = 2379
+    nodes: tuple[str, ...] = ()
+    """Those that have a kubelet."""
 
     @property
     def url(self) -> str:
@@ -46,6 +52,18 @@ class ApiServer:
     def ca_file(self) -> Path:
         """The self-signed certificate that kube-apiserver makes at its first start."""
         return self.folder / "certificates" / "apiserver.crt"
+
+    @property
+    def people(self) -> dict[str, tuple[str, str]]:
+        """User and group of each."""
+        if not self.nodes:
+            return WHO
+        return {**WHO, **COMPONENTS, **{name: (f"system:node:{name}", "system:nodes") for name in self.nodes}}
+
+    @property
+    def kubelet_client(self) -> Path:
+        """The certificate that kube-apiserver shows to kubelets, its own authority; its key is beside it."""
+        return self.folder / "certificates" / "kubelet-client.crt"
 
     def kubeconfig(self, who: str) -> Path:
         return self.folder / f"{who}.kubeconfig"
@@ -81,12 +99,22 @@ class ApiServer:
             f"--service-account-key-file={self.folder / 'service-account.key'}",
             f"--service-account-signing-key-file={self.folder / 'service-account.key'}",
             f"--token-auth-file={self.folder / 'tokens.csv'}",
-            "--authorization-mode=RBAC",
-            "--service-cluster-ip-range=10.96.0.0/12,fd00:10:96::/108",
+            f"--authorization-mode={'Node,' if self.nodes else ''}RBAC",
+            # Not kubeadm's 10.96.0.0/12, which the lab's 10.111.111.0/24 would be part of.
+            "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/108",
             "--allow-privileged=true",
             "--max-requests-inflight=1500",
             "--max-mutating-requests-inflight=500",
+            *(self._kubelet_options() if self.nodes else ()),
         ]
+
+    def _kubelet_options(self) -> tuple[str, ...]:
+        return (
+            "--enable-admission-plugins=NodeRestriction",
+            f"--kubelet-client-certificate={self.kubelet_client}",
+            f"--kubelet-client-key={self.kubelet_client.with_suffix('.key')}",
+            "--kubelet-preferred-address-types=InternalIP",
+        )
 
 
 def prepare(server: ApiServer) -> None:
@@ -95,8 +123,12 @@ def prepare(server: ApiServer) -> None:
     key = server.folder / "service-account.key"
     if not key.exists():
         run(["openssl", "genrsa", "-out", str(key), "2048"])
+    if server.nodes and not server.kubelet_client.exists():
+        server.kubelet_client.parent.mkdir(exist_ok=True)
+        files = ["-keyout", str(server.kubelet_client.with_suffix(".key")), "-out", str(server.kubelet_client)]
+        run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", "/CN=lab", *files])
     rows = io.StringIO()
-    for who, (user, group) in WHO.items():
+    for who, (user, group) in server.people.items():
         token_file = server.folder / f"{who}.token"
         if not token_file.exists():
             token_file.write_text(secrets.token_hex(16), "ascii")

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,11 @@ PROGRAMS: Final = {
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
 }
+CLUSTER: Final = {
+    name: f"k8s.io/kubernetes/cmd/{name}"
+    for name in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
+}
+"""What `make lab STORE=cluster` needs beside them, and nobody else."""
 HELM: Final = "helm.sh/helm/v3/cmd/helm"
 HELM_MODULE: Final = MODULE / "helm"
 PROMTOOL: Final = "github.com/prometheus/prometheus/cmd/promtool"
@@ -36,7 +42,11 @@ def folder() -> Path:
     given = os.environ.get("KUBEBUILDER_ASSETS")
     if given and is_complete(Path(given)):
         return Path(given)
-    return _cache() / f"kubernetes-{_version('k8s.io/kubernetes')}-etcd-{_version(PROGRAMS['etcd'])}"
+    return cache_folder()
+
+
+def cache_folder() -> Path:
+    return cache() / f"kubernetes-{_version('k8s.io/kubernetes')}-etcd-{_version(PROGRAMS['etcd'])}"
 
 
 def is_complete(place: Path) -> bool:
@@ -45,18 +55,26 @@ def is_complete(place: Path) -> bool:
 
 def provide() -> Path:
     """The folder, after building whatever it lacks; raises LabError."""
-    place = folder()
-    missing = [name for name in PROGRAMS if not os.access(place / name, os.X_OK)]
+    return _provide(folder(), PROGRAMS)
+
+
+def provide_cluster() -> Path:
+    """The folder with all that runs a cluster, after building whatever it lacks; raises LabError."""
+    return _provide(cache_folder(), PROGRAMS | CLUSTER)
+
+
+def _provide(place: Path, programs: Mapping[str, str]) -> Path:
+    missing = [name for name in programs if not os.access(place / name, os.X_OK)]
     if missing:
         place.mkdir(parents=True, exist_ok=True)
         for name in missing:
-            _build(name, place)
+            _build(name, programs[name], place)
     return place
 
 
 def provide_helm() -> Path:
     """The program, after building it where it is missing; raises LabError."""
-    place = _cache() / f"helm-{_version('helm.sh/helm/v3', HELM_MODULE)}"
+    place = cache() / f"helm-{_version('helm.sh/helm/v3', HELM_MODULE)}"
     if not os.access(place / "helm", os.X_OK):
         place.mkdir(parents=True, exist_ok=True)
         # The Kubernetes that it takes for there when it renders without one, as its own releases have it.
@@ -69,7 +87,7 @@ def provide_helm() -> Path:
 
 def provide_promtool() -> Path:
     """The program, after building it where it is missing (some minutes, so only where it is used); raises LabError."""
-    place = _cache() / f"promtool-{_version('github.com/prometheus/prometheus', PROMTOOL_MODULE)}"
+    place = cache() / f"promtool-{_version('github.com/prometheus/prometheus', PROMTOOL_MODULE)}"
     if not os.access(place / "promtool", os.X_OK):
         place.mkdir(parents=True, exist_ok=True)
         # Without what finds targets in clouds, which is most of it.
@@ -77,13 +95,13 @@ def provide_promtool() -> Path:
     return place / "promtool"
 
 
-def _build(name: str, place: Path) -> None:
+def _build(name: str, package: str, place: Path) -> None:
     version = _version("k8s.io/kubernetes")
     major, minor = version.lstrip("v").split(".")[:2]
     stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
     flags = " ".join(f"-X {package}.{key}={value}" for package in packages for key, value in stamps.items())
-    _go_build(name, PROGRAMS[name], place, MODULE, flags)
+    _go_build(name, package, place, MODULE, flags)
 
 
 def _go_build(name: str, package: str, place: Path, module: Path, flags: str = "", *, tags: str = "") -> None:
@@ -116,7 +134,8 @@ def _go() -> str:
     return found
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """What is made once per machine."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "announcer"
 
 
@@ -130,7 +149,10 @@ def _version(module: str, place: Path = MODULE) -> str:
 
 if __name__ == "__main__":
     try:
-        provide()
-        provide_helm()
+        if sys.argv[1:] == ["kubelets"]:
+            provide_cluster()
+        else:
+            provide()
+            provide_helm()
     except LabError as failure:
         sys.exit(f"setup: {failure}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
 
-from lab import control_plane, processes, routers
+from lab import control_plane, pods, processes, routers
 from lab.command import LabError, inside, read_json, run, run_json
 from lab.topology import CONTROL_PLANE, NODES, REPOSITORY, SUBNET_3, SUBNET_3_V6, Lab, LabNode, cables
 
@@ -94,6 +94,7 @@ def promises(lab: Lab, manifest_set: str) -> tuple[Promise, ...]:
             if lab.is_cluster
             else []
         ),
+        *([Promise(text="all pods are ready, none was restarted", look=pods_run)] if lab.has_kubelets else []),
     )
     return (*local, *(virtual if manifest_set == "purelb" else ()), *listed)
 
@@ -260,6 +261,12 @@ def external_ips(lab: Lab, manifest_set: str) -> Seen:
         ok=not missing,
         text=f"not so: {', '.join(missing)}" if missing else " ".join(shown[name] for name in SERVICES[manifest_set]),
     )
+
+
+def pods_run(lab: Lab) -> Seen:
+    restarted = [f"{pod['metadata']['name']} {pods.restarts(pod)} times" for pod in pods.of(lab) if pods.restarts(pod)]
+    wrong = ", ".join(filter(None, (pods.complaint(lab), *restarted)))
+    return Seen(ok=not wrong, text=_shorten(wrong or f"{len(pods.of(lab))} pods, 0 restarts"))
 
 
 # -- looking from inside a namespace -------------------------------------------------------------------------------

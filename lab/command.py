@@ -4,6 +4,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 TIMEOUT_SECONDS = 30.0
@@ -13,10 +14,12 @@ class LabError(Exception):
     """The lab can't be built, asked or taken away; the text says which command failed and what it said."""
 
 
-def run(argv: Sequence[str], *, stdin: str = "", timeout: float = TIMEOUT_SECONDS) -> str:
-    """What the command writes to stdout; a status other than 0 is a LabError."""
+def run(argv: Sequence[str], *, stdin: str = "", timeout: float = TIMEOUT_SECONDS, folder: Path | None = None) -> str:
+    """What the command writes to stdout, run in `folder`; a status other than 0 is a LabError."""
     try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout, check=True)
+        done = subprocess.run(
+            argv, input=stdin, capture_output=True, text=True, timeout=timeout, check=True, cwd=folder
+        )
     except subprocess.CalledProcessError as error:
         said = error.stderr.strip() or error.stdout.strip()
         raise LabError(f"`{' '.join(argv)}` ended with {error.returncode}: {said}") from error

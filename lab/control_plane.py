@@ -1,8 +1,9 @@
-"""The lab with its objects in a real API server: `make lab STORE=kubernetes`.
+"""The lab with its objects in a real API server: `make lab STORE=kubernetes`, and `STORE=cluster`.
 
-etcd, kube-apiserver and the allocator run in a namespace of their own on switch-a; agents reach the API server over
-that switch, as they would a control-plane node. There is no controller-manager and no kubelet: Nodes with their status
-and EndpointSlices are what the manifests say. The manifests are those of the other store, applied with kubectl.
+etcd and kube-apiserver run in a namespace of their own on switch-a; agents reach the API server over that switch, as
+they would a control-plane node. The manifests are those of the other store, applied with kubectl. With `kubernetes`
+there is no controller-manager and no kubelet: Nodes with their status and EndpointSlices are what the manifests say.
+With `cluster` they are there, so the manifests' Nodes and EndpointSlices are left out.
 """
 
 import json
@@ -16,13 +17,21 @@ import yaml
 from lab import apiserver, binaries
 from lab.apiserver import ApiServer
 from lab.command import LabError, inside, wait_until
-from lab.topology import CONTROL_PLANE, CONTROL_PLANE_ADDRESS, MANIFEST_SETS, REPOSITORY, Lab
+from lab.topology import CONTROL_PLANE, CONTROL_PLANE_ADDRESS, MANIFEST_SETS, NODES, REPOSITORY, Lab
 
 READY_SECONDS: Final = 60.0
+WORKLOAD: Final = REPOSITORY / "lab" / "cluster" / "test-nginx.yaml"
+"""The pods behind the Services, where there are kubelets."""
 SET_LABEL: Final = "announcer.io/lab-set"
 """Marks what came from the lab's own manifests, so that a swap of sets finds it."""
 PRUNED: Final = (
-    *("services", "endpointslices.discovery.k8s.io", "servicegroups.purelb.io", "lbnodeagents.purelb.io"),
+    *(
+        "services",
+        "deployments.apps",
+        "endpointslices.discovery.k8s.io",
+        "servicegroups.purelb.io",
+        "lbnodeagents.purelb.io",
+    ),
     *(
         "ipaddresspools.metallb.io",
         "l2advertisements.metallb.io",
@@ -33,12 +42,17 @@ PRUNED: Final = (
 
 
 def server(lab: Lab) -> ApiServer:
-    return ApiServer(folder=lab.api_dir, programs=binaries.folder(), address=str(CONTROL_PLANE_ADDRESS))
+    programs = binaries.cache_folder() if lab.has_kubelets else binaries.folder()
+    nodes = tuple(node.name for node in NODES) if lab.has_kubelets else ()
+    return ApiServer(folder=lab.api_dir, programs=programs, address=str(CONTROL_PLANE_ADDRESS), nodes=nodes)
 
 
 def prepare(lab: Lab) -> None:
     """Programs, keys, kubeconfigs, and a `kubectl` for people in the run directory. Minutes where Go has to build."""
-    binaries.provide()
+    if lab.has_kubelets:
+        binaries.provide_cluster()
+    else:
+        binaries.provide()
     apiserver.prepare(server(lab))
     script = kubectl_path(lab)
     argv = [*_enter(lab), str(server(lab).programs / "kubectl"), f"--kubeconfig={server(lab).kubeconfig('admin')}"]
@@ -53,7 +67,26 @@ def kubectl_path(lab: Lab) -> Path:
 def argvs(lab: Lab) -> Mapping[str, list[str]]:
     """The processes of the control plane, by the names that the lab has for them."""
     found = {"etcd": server(lab).etcd_argv(), "apiserver": server(lab).argv()}
+    if lab.has_kubelets:
+        found |= {"controller-manager": _controller_manager(server(lab)), "scheduler": _scheduler(server(lab))}
     return {name: [*_enter(lab), *argv] for name, argv in found.items()}
+
+
+def _controller_manager(api: ApiServer) -> list[str]:
+    return [
+        str(api.programs / "kube-controller-manager"),
+        f"--kubeconfig={api.kubeconfig('kube-controller-manager')}",
+        f"--service-account-private-key-file={api.folder / 'service-account.key'}",
+        f"--root-ca-file={api.ca_file}",
+        "--use-service-account-credentials",
+        "--leader-elect=false",
+        "--bind-address=127.0.0.1",
+    ]
+
+
+def _scheduler(api: ApiServer) -> list[str]:
+    kubeconfig = f"--kubeconfig={api.kubeconfig('kube-scheduler')}"
+    return [str(api.programs / "kube-scheduler"), kubeconfig, "--leader-elect=false", "--bind-address=127.0.0.1"]
 
 
 def is_ready(lab: Lab) -> bool:
@@ -61,16 +94,21 @@ def is_ready(lab: Lab) -> bool:
 
 
 def install(lab: Lab) -> None:
-    """CRDs and rights, as a user of deploy/ gets them."""
+    """CRDs and rights, as a user of deploy/ gets them; all of deploy/ where there is who runs it."""
     wait_until(lambda: is_ready(lab), READY_SECONDS, f"the API server: {lab.log('apiserver')}")
-    folders = apiserver.crds_and_rights(REPOSITORY)
-    kubectl(lab, "apply", "--server-side", *(f"--filename={folder}" for folder in folders))
+    if lab.has_kubelets:
+        kubectl(lab, "apply", "-k", str(REPOSITORY / "deploy"))
+    else:
+        folders = apiserver.crds_and_rights(REPOSITORY)
+        kubectl(lab, "apply", "--server-side", *(f"--filename={folder}" for folder in folders))
     kubectl(lab, "wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
 
 
 def apply(lab: Lab, manifest_set: str) -> None:
     """Apply a set; what another set brought goes, what people added stays."""
     found = [one for file in sorted((MANIFEST_SETS / manifest_set).glob("*.yaml")) for one in objects(file)]
+    if lab.has_kubelets:
+        found = [one for one in found if one["kind"] not in {"Node", "EndpointSlice"}] + objects(WORKLOAD)
     for wanted in (_is_first, lambda one: not _is_first(one)):
         put(lab, [_labelled(one, manifest_set) for one in found if wanted(one)])
     kubectl(lab, "delete", ",".join(PRUNED), "--all-namespaces", f"--selector={SET_LABEL},{SET_LABEL}!={manifest_set}")

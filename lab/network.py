@@ -20,7 +20,7 @@ def build(lab: Lab) -> list[str]:
         _remove_namespace(lab, host)
     made = [_add_namespace(lab, host) for host in lab.hosts if not _is_usable(lab.namespace(host))]
     for host in lab.hosts:
-        settings = [f"{name}={value}" for name, value in sysctls(host).items()]
+        settings = [f"{name}={value}" for name, value in sysctls(lab, host).items()]
         run(inside(lab.namespace(host), ["sysctl", "-q", "-w", *settings]))
     present = {(host, ifname) for host in lab.hosts for ifname in _ifnames(lab.namespace(host))}
     net = lab.namespace("net")
@@ -121,7 +121,7 @@ def _settings(lab: Lab, host: str) -> list[str]:
         lines += [f"link set dev {switch} up" for switch in SWITCHES]
     for end in (e for cable in cables(lab) for e in (cable.left, cable.right) if e.host == host):
         lines += _end_settings(end)
-    return lines + [f"route replace {route}" for route in routes().get(host, ())]
+    return lines + [f"route replace {route}" for route in routes(lab).get(host, ())]
 
 
 def _end_settings(end: End) -> list[str]:

