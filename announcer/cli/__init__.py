@@ -11,6 +11,7 @@ from pathlib import Path
 from announcer import log
 from announcer.cli import cleanup, run, status
 from announcer.core.own import SETTINGS, read_timing
+from announcer.core.plan import Pace
 from announcer.metrics import Address, TlsFiles
 from announcer.store import StoreError
 from announcer.store.kubernetes import LeaseTiming
@@ -63,6 +64,13 @@ def _parser() -> argparse.ArgumentParser:
         "(docs/ownership.md)",
     )
     agent.add_argument(
+        "--drain-seconds",
+        type=_pace,
+        default=Pace(),
+        metavar="SECONDS",
+        help="how long a route that is to go says GRACEFUL_SHUTDOWN before it is withdrawn (docs/bgp.md; 1)",
+    )
+    agent.add_argument(
         "--port-guard",
         choices=("on", "off"),
         default="on",
@@ -101,9 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_store(command: argparse.ArgumentParser) -> None:
     home = command.add_mutually_exclusive_group()
     home.add_argument("--manifests", type=Path, help="folder of YAML manifests, instead of a cluster")
-    home.add_argument(
-        "--kubeconfig", type=Path, help="cluster to use; without it and --manifests, the pod's own ($KUBECONFIG)"
-    )
+    _add_kubeconfig(home)
     command.add_argument(
         "--load-balancer-class",
         action="append",
@@ -111,6 +117,19 @@ def _add_store(command: argparse.ArgumentParser) -> None:
         help="spec.loadBalancerClass of Services that are ours, may be given again; `none` is those that have none "
         "(default: none, purelb.io/purelb and purelb.io/purelbv2)",
     )
+
+
+def _add_kubeconfig(command: argparse._ActionsContainer) -> None:
+    command.add_argument(
+        "--kubeconfig", type=Path, help="cluster to use; without another source, the pod's own ($KUBECONFIG)"
+    )
+
+
+def _pace(text: str) -> Pace:
+    try:
+        return Pace.of(float(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}; try 1") from error
 
 
 def _metrics(text: str) -> Address | None:

@@ -14,6 +14,7 @@
 Addresses on real links are not planned here: the ownership step alone puts and removes them. Unknown observed state
 gives no Action that needs it; nothing without our mark is ever named.
 
+A session that nobody wants any more ends once its routes are withdrawn.
 A new session gets all that ExaBGP was told before the last one ended, also what nobody wants any more: aggregates get
 their end again, host routes whose address is gone are withdrawn without a drain.
 """
@@ -54,6 +55,8 @@ from announcer.core.model import (
     WithdrawRoutes,
 )
 
+DRAIN_LEAST, DRAIN_MOST = 1.0, 300.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
@@ -62,6 +65,17 @@ class Pace:
     drain: float = 1.0
     linger: int = 30
     patience: Patience = Patience()
+
+    @classmethod
+    def of(cls, drain: float) -> "Pace":
+        """Raises ValueError where that is unsafe: routers need up to 0.1 s each to use other paths, and what drains for
+        long goes on drawing traffic in where nobody else has a path.
+        """
+        if not DRAIN_LEAST <= drain <= DRAIN_MOST:
+            raise ValueError(
+                f"must be {DRAIN_LEAST:g} to {DRAIN_MOST:g} seconds, at least 1 for each router on the way"
+            )
+        return cls(drain=drain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +101,8 @@ def plan(
     up, ready = _link(desired, kernel), _addresses(desired, kernel, drawn)
     watched = (*desired.peers, *desired.unready)
     verdict = Verdict() if bfd is None else judge(watched, bfd, bgp, now, pace.patience)
-    attract = ([] if bfd is None else _watch(desired)) + _peers(desired, verdict)
+    keeps = desired.keep_peers | _draining_peers(desired, peers)
+    attract = ([] if bfd is None else _watch(desired, keeps)) + _peers(desired, verdict, keeps)
     drains: list[Action] = []
     waits: list[float] = [] if verdict.again_in is None else [verdict.again_in]
     here = {a.address for a in kernel.addresses}
@@ -132,13 +147,21 @@ def _addresses(desired: Desired, kernel: ObservedKernel, drawn: set[IPNetwork]) 
     return put + [PutRoute(route=route) for route in sorted(routes, key=_route_order)]
 
 
-def _watch(desired: Desired) -> list[Action]:
+def _draining_peers(desired: Desired, peers: Iterable[ObservedPeer]) -> set[IPAddress]:
+    """Of sessions that are to end, those that still have routes."""
+    if not desired.are_peers_known:
+        return set()
+    found = (p for p in peers if p.is_established and p.peer_address not in desired.bgp)
+    return {p.peer_address for p in found if p.routes or p.pending}
+
+
+def _watch(desired: Desired, keeps: frozenset[IPAddress]) -> list[Action]:
     """BFD sessions as a whole, like peers."""
     sessions = tuple(peer.bfd for peer in desired.peers if peer.bfd is not None)
-    return [SetBfd(sessions=sessions, keeps=desired.keep_peers, keeps_others=not desired.are_peers_known)]
+    return [SetBfd(sessions=sessions, keeps=keeps, keeps_others=not desired.are_peers_known)]
 
 
-def _peers(desired: Desired, verdict: Verdict) -> list[Action]:
+def _peers(desired: Desired, verdict: Verdict, keeps: frozenset[IPAddress]) -> list[Action]:
     """Peers as a whole. While something about peers isn't known, none that runs is taken away: one that isn't ready
     may be torn down, but not left out, as nobody could put it back.
     """
@@ -146,7 +169,7 @@ def _peers(desired: Desired, verdict: Verdict) -> list[Action]:
     ends = [TearDown(peer_address=p.peer_address) for p in watched if p.peer_address in verdict.torn_down]
     change = SetPeers(
         peers=tuple(p for p in desired.peers if p.peer_address not in verdict.left_out),
-        keeps=desired.keep_peers,
+        keeps=keeps,
         keeps_others=not desired.are_peers_known,
         left_out=verdict.left_out - desired.keep_peers,
     )

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Final
 
 from announcer.bfd import BfdError
 from announcer.core import own
@@ -48,6 +49,7 @@ from announcer.core.report import (
     doubtful_status,
     ended,
     hold_report,
+    is_drained,
     node_status,
     node_tell,
     recall,
@@ -66,6 +68,10 @@ from announcer.log import fields
 from announcer.store import StoreError
 
 log = logging.getLogger(__name__)
+NEWS_SECONDS: Final = 1.0
+"""What news of a shutdown may take: the kubelet writes it to the Node as it begins to end pods."""
+HAND_OVER_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 0.1
 MAKES_READY = (AddVirtualLink, SetDevconf, PutAddresses, PutRoute)
 
 
@@ -94,6 +100,9 @@ class Agent:
     report_failures: int = 0
     sessions_ended: Counter[IPAddress] = field(default_factory=Counter)
     """How often that was seen of an established one, by peer."""
+    is_in_service: bool = True
+    is_drained: bool = False
+    """Both as the last pass found this node, and for `leave`."""
     past: Past | None = None
     """What the last report said, None before the first."""
     doubt_seconds: float = 30.0
@@ -119,6 +128,20 @@ class Agent:
     async def farewell(self) -> None:
         """SIGTERM with the node in service: addresses, routes and sessions stay; the fence is widened for the next."""
         await self.owner.farewell()
+
+    async def leave(self) -> str:
+        """For who is about to end this process: returns when a node that goes out of service is drained, or takes
+        longer than it may. On one that stays in service nothing changes, and only news of it are waited for.
+        """
+        began = self.clock()
+        while (spent := self.clock() - began) < self.pace.drain + HAND_OVER_SECONDS:
+            if self.is_drained:
+                return "drained"
+            if self.is_in_service and spent >= NEWS_SECONDS:
+                return "in service: nothing is given up"
+            await asyncio.sleep(LOOK_SECONDS)
+        log.warning("this node is not drained yet", extra=fields(seconds=self.pace.drain + HAND_OVER_SECONDS))
+        return "not drained yet"
 
     async def one_pass(self) -> float | None:
         began = self.clock()
@@ -281,6 +304,8 @@ class Agent:
             sessions=with_bfd(sessions, peers, bfd),
         )
         self.sessions_ended.update(ended(then.sessions, self.past.sessions))
+        self.is_in_service = wanted.is_in_service
+        self.is_drained = is_drained(wanted, ownership, observed)
         status = await asyncio.to_thread(node_status, links, wanted, ownership, observed, errors, self.past)
         self.tally = await asyncio.to_thread(tally, status)
         tell = node_tell(self.node, status, snapshot.pools, snapshot.peers)

@@ -46,7 +46,9 @@ def agent_server(address: Address | None, files: TlsFiles | None, agent: Agent) 
     if address is None:
         return None
     scrape = exposition(lambda: node_metrics(node_state(agent)))
-    return Server(address, scrape, lambda: agent_unready(agent), files)
+    server = Server(address, scrape, lambda: agent_unready(agent), files)
+    server.leave = agent.leave
+    return server
 
 
 def allocator_server(address: Address | None, files: TlsFiles | None, allocator: Allocator) -> Server | None:

@@ -1,14 +1,15 @@
-"""An HTTP server for GET of three paths: /metrics, /healthz, /readyz.
+"""An HTTP server for GET of /metrics, /healthz and /readyz, of an agent /leave too.
 
 It answers one request a connection, takes CONNECTIONS_MOST at once, and gives each REQUEST_SECONDS in all, so that who
-asks slowly or often costs the process nothing that it needs. A port that can't be had and certificates that can't be
-used are tried again: metrics are no reason not to announce. Where a client's certificate is demanded, it is for
-/metrics only, as the kubelet has none.
+asks slowly or often costs the process nothing that it needs. /leave answers when the process may be ended, as long as
+that takes, for LEAVING_MOST at once. A port that can't be had and certificates that can't be used are tried again:
+metrics are no reason not to announce. Where a client's certificate is demanded, it is for /metrics only, as the kubelet
+has none.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -18,6 +19,7 @@ from announcer.metrics.tls import CLIENT_CA, Tls, TlsError, TlsFiles
 
 log = logging.getLogger(__name__)
 CONNECTIONS_MOST: Final = 16
+LEAVING_MOST: Final = 4
 REQUEST_SECONDS: Final = 5.0
 HEAD_BYTES_MOST: Final = 8192
 RETRY_FIRST, RETRY_MOST = 1.0, 60.0
@@ -70,6 +72,9 @@ class Server:
     ) -> None:
         self._address, self._scrape, self._unready = address, scrape, unready
         self._tls = Tls(files) if files else None
+        self.leave: Callable[[], Awaitable[str]] | None = None
+        """What /leave waits for, and tells; without it there is none."""
+        self._leaving = 0
         self._request_seconds, self._retry_seconds = request_seconds, retry_seconds
         self._serving: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -124,10 +129,10 @@ class Server:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(self._request_seconds):
+            async with asyncio.timeout(self._request_seconds) as patience:
                 if self._tls is not None:
                     await writer.start_tls(self._tls.context(), ssl_handshake_timeout=self._request_seconds)
-                writer.write(_text(await self._respond(reader, may_scrape=self._may_scrape(writer))))
+                writer.write(_text(await self._respond(reader, patience, may_scrape=self._may_scrape(writer))))
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
@@ -142,7 +147,7 @@ class Server:
             return True
         return bool(writer.get_extra_info("peercert"))
 
-    async def _respond(self, reader: asyncio.StreamReader, *, may_scrape: bool) -> _Answer:
+    async def _respond(self, reader: asyncio.StreamReader, patience: asyncio.Timeout, *, may_scrape: bool) -> _Answer:
         if len(self._serving) > CONNECTIONS_MOST:
             return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"too many connections\n")
         try:
@@ -150,11 +155,22 @@ class Server:
         except asyncio.LimitOverrunError:
             return _Answer(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, b"too large\n")
         match head.partition("\r\n")[0].split(" "):
+            case ["GET", "/leave", "HTTP/1.1" | "HTTP/1.0"] if self.leave and self._leaving < LEAVING_MOST:
+                return await self._wait(self.leave, patience)
             case ["GET", target, "HTTP/1.1" | "HTTP/1.0"]:
                 return self._get(target.partition("?")[0], may_scrape=may_scrape)
             case [_, _, "HTTP/1.1" | "HTTP/1.0"]:
                 return _Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET\n")
         return _Answer(HTTPStatus.BAD_REQUEST, b"no HTTP/1.1 request\n")
+
+    async def _wait(self, leave: Callable[[], Awaitable[str]], patience: asyncio.Timeout) -> _Answer:
+        self._leaving += 1
+        patience.reschedule(None)
+        try:
+            return _Answer(HTTPStatus.OK, f"{await leave()}\n".encode())
+        finally:
+            self._leaving -= 1
+            patience.reschedule(asyncio.get_running_loop().time() + self._request_seconds)
 
     def _get(self, path: str, *, may_scrape: bool) -> _Answer:
         match path:
@@ -171,6 +187,8 @@ class Server:
                     return _Answer(HTTPStatus.OK, b"ready\n")
                 text = "".join(f"not ready: {one}\n" for one in why)
                 return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, text.encode())
+            case "/leave" if self.leave:
+                return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"too many wait for it already\n")
         return _Answer(HTTPStatus.NOT_FOUND, b"there are /metrics, /healthz and /readyz\n")
 
 

@@ -56,6 +56,8 @@ def test_chart_has_the_tls_of_kustomize(tmp_path: Path, component: str, client_c
         assert (found.metrics_client_ca is not None) is (client_ca == "true")
         (mount,) = (one for one in first["volumeMounts"] if one["name"] == "metrics-tls")
         assert found.metrics_cert.parent == found.metrics_key.parent == Path(mount["mountPath"])
+        hooks = [one["lifecycle"]["preStop"]["httpGet"] for one in pod["containers"] if "lifecycle" in one]
+        assert [one["scheme"] for one in hooks] == ["HTTPS"] * (3 if name == "agent" else 0)
         assert {first[f"{kind}Probe"]["httpGet"]["scheme"] for kind in ("startup", "liveness", "readiness")} == {
             "HTTPS"
         }
@@ -86,6 +88,8 @@ VALUES: list[tuple[str, Any, str, Any]] = [
     ("loadBalancerClasses", ["x/y"], "agent.containers.0.args.2", "--load-balancer-class=x/y"),
     ("loadBalancerClasses", ["x/y"], "allocator.containers.0.args.2", "--load-balancer-class=x/y"),
     ("agent.args", ["--ownership=interval=0.2"], "agent.containers.0.args.2", "--ownership=interval=0.2"),
+    ("agent.drainSeconds", 3, "agent.containers.0.args.2", "--drain-seconds=3"),
+    ("agent.drainSeconds", 3, "agent.terminationGracePeriodSeconds", 18),
     ("agent.resources", RESOURCES, "agent.containers.0.resources", RESOURCES),
     ("agent.nodeSelector", {"a": "b"}, "agent.nodeSelector", {"a": "b", "kubernetes.io/os": "linux"}),
     ("agent.tolerations", TOLERATIONS, "agent.tolerations", TOLERATIONS),
@@ -139,6 +143,7 @@ WRONG = [
     ('images.announcer.tag="a b"', "/images/announcer/tag"),
     ('images.pullPolicy="Sometimes"', "/images/pullPolicy"),
     ('agent.maxUnavailable="0%"', "/agent/maxUnavailable"),
+    ("agent.drainSeconds=301", "/agent/drainSeconds"),
     ('agent.args=["ownership"]', "/agent/args/0"),
     ('allocator.args=["--metrics-address=:1"]', "/allocator/args/0"),
     ('agent.args=["--metrics-cert=/a"]', "/agent/args/0"),

@@ -373,12 +373,12 @@ def test_agent_writes_its_announcement_and_columns_show_it(server: Cluster) -> N
     server.kubectl("apply", "--server-side", "--filename=-", stdin=json.dumps(kind), who="agent")
     links = [{"ifname": "eth0", "defaultFor": [4]}, {"ifname": "eth1", "hasCarrier": True}]
     move = {"time": "2026-11-25T12:00:00Z", "link": "eth0", "services": ["test/web 10.1.1.1"], "silentSeconds": 0.263}
-    status = {"links": links, "errors": ["a", "b"], "isSidecarKnown": True}
+    status = {"links": links, "errors": ["a", "b"], "isSidecarKnown": True, "isDrained": False}
     for moves in ([], [move | {"reason": "unheld"}, move | {"from": "n2", "to": "n1", "reason": "node-dead"}]):
         apply_status(server, "agent", {**kind, "status": status | {"moves": moves}})
         shown = server.kubectl("get", "nodeannouncements").splitlines()
-        assert shown[0].split() == ["NAME", "SIDECAR", "ERRORS", "LAST", "MOVE", "MOVED", "AGE"]
-        assert shown[1].split()[:3] == ["n1", "true", '["a","b"]']
+        assert shown[0].split() == ["NAME", "SIDECAR", "DRAINED", "ERRORS", "LAST", "MOVE", "MOVED", "AGE"]
+        assert shown[1].split()[:4] == ["n1", "true", "false", '["a","b"]']
         assert ("node-dead" in shown[1]) is bool(moves)
 
 

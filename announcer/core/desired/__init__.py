@@ -8,8 +8,8 @@
 | local, L2Advertisement | | local |
 | remote, BGPAdvertisement | | virtual; beside local where both are said |
 
-An eligible node is not excluded, has its network, and for policy Local has a usable endpoint. What can't be decided
-because an object can't be understood ends in `keep`: whatever stands on the node for it stays.
+An eligible node is not excluded, has its network, is not shutting down, and for policy Local has a usable endpoint.
+What can't be decided because an object can't be understood ends in `keep`: whatever stands on the node for it stays.
 """
 
 from collections.abc import Iterator, Mapping, Set
@@ -116,6 +116,7 @@ class _Decision:
             unready=self._peers(are_ready=False),
             keep_peers=frozenset(self.sessions.unready),
             are_peers_known=not self.view.broken & {"BGPPeer", "BGPConfiguration"},
+            is_in_service=self.view.own.is_in_service,
             notes=(*self.sessions.notes, *self.routes.notes),
             bgp=self.routes.bgp,
             keep=frozenset(self.keep),

@@ -63,6 +63,8 @@ class Desired:
     unready: tuple[DesiredPeer, ...] = ()
     """Those of `keep_peers` of which all is known but what keeps them from being begun."""
     are_peers_known: bool = True
+    is_in_service: bool = True
+    """As the node's own object says."""
     notes: tuple[str, ...] = ()
     """What is wrong with sessions that this node should have."""
     bgp: Mapping[IPAddress, Mapping[IPNetwork, Route]] = field(default_factory=dict)

@@ -89,7 +89,7 @@ class View:
         self.addresses = {version: self._addresses(version) for version in (4, 6)}
         self.links = {r.node: r.links for r in snapshot.reports} | {own.name: describe_links(kernel)}
         self.config = {n.name: _config_of(n, snapshot.agents) for n in snapshot.nodes}
-        self.in_service = tuple(n for n in snapshot.nodes if not n.excluded and not n.network_unavailable)
+        self.in_service = tuple(n for n in snapshot.nodes if n.is_in_service)
         self.endpoints = _usable_endpoints(snapshot)
         """How many a Service has on each node, None for those of no node."""
         self.broken = {ref.kind for ref in snapshot.refused}
@@ -110,6 +110,8 @@ class View:
             return Reason.NODE_EXCLUDED
         if self.own.network_unavailable:
             return Reason.NODE_NETWORK_UNAVAILABLE
+        if self.own.is_shutting_down:
+            return Reason.NODE_SHUTTING_DOWN
         if not nodes:
             return Reason.NO_ENDPOINTS
         if service.traffic_policy is TrafficPolicy.LOCAL and self.own.name not in nodes:
@@ -220,7 +222,7 @@ class View:
 def announced(snapshot: Snapshot) -> frozenset[IPAddress]:
     """Every address that a cluster of this snapshot announces from anywhere: what there is to lose."""
     endpoints = _usable_endpoints(snapshot)
-    if not any(not node.excluded and not node.network_unavailable for node in snapshot.nodes):
+    if not any(node.is_in_service for node in snapshot.nodes):
         return frozenset()
     ads: tuple[LocalAdvertisement | RouteAdvertisement, ...]
     ads = (*snapshot.local_advertisements, *snapshot.route_advertisements)
@@ -271,7 +273,9 @@ def _config_of(node: Node, agents: tuple[NodeAgentConfig, ...]) -> NodeAgentConf
 
 
 def _usable_endpoints(snapshot: Snapshot) -> Mapping[ServiceKey, Counter[NodeName | None]]:
-    """Ready ones by node; where the Service has none, those that serve while they terminate."""
+    """Ready ones by node. Those that serve while they terminate count where none is ready: of the whole Service, and
+    with policy Local on their node, as kube-proxy has it (KEP-1669).
+    """
     ready: dict[ServiceKey, Counter[NodeName | None]] = {}
     ending: dict[ServiceKey, Counter[NodeName | None]] = {}
     for found in snapshot.endpoint_slices:
@@ -280,4 +284,9 @@ def _usable_endpoints(snapshot: Snapshot) -> Mapping[ServiceKey, Counter[NodeNam
                 ready.setdefault(found.service, Counter())[endpoint.node] += 1
             elif endpoint.serving and endpoint.terminating:
                 ending.setdefault(found.service, Counter())[endpoint.node] += 1
-    return ending | ready
+    local = {s.key for s in snapshot.services if s.traffic_policy is TrafficPolicy.LOCAL}
+    for key, counts in ending.items():
+        usable = ready.setdefault(key, Counter())
+        if not usable or key in local:
+            usable.update({node: count for node, count in counts.items() if node not in usable})
+    return ready

@@ -47,6 +47,8 @@ WRITTEN_BY_PEERS = {
     *("metallb.io/ip-allocated-from-pool", "metallb.universe.tf/ip-allocated-from-pool"),
 }
 EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
+SHUTTING_DOWN = "node is shutting down"
+"""The kubelet's words (ShutdownStatus in pkg/kubelet/nodeshutdown, 1.34), among others where more is wrong."""
 SERVICE_LABEL = "kubernetes.io/service-name"
 
 
@@ -108,7 +110,10 @@ def _endpoint(item: Fields) -> Endpoint:
 def read_node(top: Fields, ref: ObjectRef, _created: str) -> Node:
     metadata, status = top.mapping("metadata"), top.mapping("status")
     labels = metadata.labels("labels")
-    conditions = {item.text("type"): item.text("status") for item in status.mappings("conditions")}
+    conditions, messages = {}, {}
+    for item in status.mappings("conditions"):
+        kind = item.text("type")
+        conditions[kind], messages[kind] = item.text("status"), item.text("message")
     addresses: dict[str, list[IPAddress]] = {}
     for item in status.mappings("addresses"):
         kind = item.text("type")
@@ -119,6 +124,7 @@ def read_node(top: Fields, ref: ObjectRef, _created: str) -> Node:
         labels=labels,
         excluded=EXCLUDE_LABEL in labels,
         network_unavailable=conditions.get("NetworkUnavailable") == "True",
+        is_shutting_down=conditions.get("Ready") == "False" and SHUTTING_DOWN in messages["Ready"],
         is_ready=conditions.get("Ready", "True") == "True",
         internal_addresses=tuple(addresses.get("InternalIP", ())),
         external_addresses=tuple(addresses.get("ExternalIP", ())),

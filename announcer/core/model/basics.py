@@ -82,6 +82,7 @@ class Reason(StrEnum):
     NO_LOCAL_ENDPOINTS = "NoLocalEndpoints"
     NODE_EXCLUDED = "NodeExcludedFromLoadBalancers"
     NODE_NETWORK_UNAVAILABLE = "NodeNetworkUnavailable"
+    NODE_SHUTTING_DOWN = "NodeShuttingDown"
     NODE_NOT_SELECTED = "NodeNotSelected"
     NODE_UNKNOWN = "NodeUnknown"
     POOL_UNKNOWN = "PoolOfAddressUnknown"

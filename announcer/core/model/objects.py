@@ -181,13 +181,14 @@ class EndpointSlice:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A Node. `excluded` is the label node.kubernetes.io/exclude-from-external-load-balancers; `is_ready` unless its
-    condition Ready says otherwise.
+    condition Ready says otherwise; `is_shutting_down` when the kubelet says so in it.
     """
 
     ref: ObjectRef
     labels: Mapping[str, str] = field(default_factory=dict)
     excluded: bool = False
     network_unavailable: bool = False
+    is_shutting_down: bool = False
     is_ready: bool = True
     internal_addresses: tuple[IPAddress, ...] = ()
     external_addresses: tuple[IPAddress, ...] = ()
@@ -196,6 +197,10 @@ class Node:
     @property
     def name(self) -> NodeName:
         return NodeName(self.ref.name)
+
+    @property
+    def is_in_service(self) -> bool:
+        return not (self.excluded or self.network_unavailable or self.is_shutting_down)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

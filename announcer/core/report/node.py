@@ -67,9 +67,19 @@ def node_status(
         "addresses": together,
         "sessions": sessions_status(past.sessions),
         "isSidecarKnown": not isinstance(bgp, Unknown),
+        "isDrained": is_drained(desired, ownership, bgp),
         "errors": sorted(errors),
         "moves": moves_status(past.moves),
     }
+
+
+def is_drained(desired: Desired, ownership: Ownership, bgp: ObservedBgp | Unknown) -> bool:
+    """Whether a node out of service has given up all that draws traffic to it."""
+    if desired.is_in_service or any(entry.is_held for entry in ownership.entries.values()):
+        return False
+    if isinstance(bgp, Unknown):
+        return not desired.bgp and not desired.keep_peers and desired.are_peers_known
+    return not any(peer.routes or peer.pending for peer in bgp.peers)
 
 
 def link_status(link: LinkReport) -> Status:

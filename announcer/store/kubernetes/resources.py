@@ -111,6 +111,7 @@ class _NodeStatus(TypedDict, total=False):
 class _NodeCondition(TypedDict):
     type: str
     status: NotRequired[str]
+    message: NotRequired[str]
 
 
 class _Node(TypedDict, total=False):

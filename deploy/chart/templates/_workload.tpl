@@ -18,6 +18,7 @@
   {{- if .clientCA }}{{ $args = append $args "--metrics-client-ca=/run/metrics-tls/ca.crt" }}{{ end -}}
   {{- $_ := set $first "args" (concat $first.args $args) -}}
   {{- range list "startupProbe" "livenessProbe" "readinessProbe" }}{{ $_ := set (get $first .).httpGet "scheme" "HTTPS" }}{{ end -}}
+  {{- range $pod.containers }}{{ with .lifecycle }}{{ $_ := set .preStop.httpGet "scheme" "HTTPS" }}{{ end }}{{ end -}}
   {{- $mount := dict "name" "metrics-tls" "mountPath" "/run/metrics-tls" "readOnly" true -}}
   {{- $_ := set $first "volumeMounts" (append ($first.volumeMounts | default list) $mount) -}}
   {{- $volume := dict "name" "metrics-tls" "secret" (dict "secretName" .secret) -}}
@@ -35,6 +36,11 @@
     {{- end -}}
     {{- $_ := set $container "args" (concat $container.args $values.args) -}}
   {{- end -}}
+{{- end -}}
+{{- with $values.drainSeconds -}}
+  {{- $agent := first $pod.containers -}}
+  {{- $_ := set $agent "args" (append $agent.args (printf "--drain-seconds=%v" .)) -}}
+  {{- $_ := set $pod "terminationGracePeriodSeconds" (add $pod.terminationGracePeriodSeconds .) -}}
 {{- end -}}
 {{- with $root.Values.images.pullSecrets }}{{ $_ := set $pod "imagePullSecrets" . }}{{ end -}}
 {{- $_ := set $pod "nodeSelector" (merge (dict) $values.nodeSelector $pod.nodeSelector) -}}

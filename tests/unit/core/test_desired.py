@@ -45,6 +45,13 @@ POOLS = (
 )
 EXCLUDE = {"node.kubernetes.io/exclude-from-external-load-balancers": ""}
 
+SHUTDOWN = {
+    "type": "Ready",
+    "status": "False",
+    "reason": "KubeletNotReady",
+    "message": "[container runtime is down, node is shutting down]",
+}
+
 
 def want(*objects: dict[str, Any], on: str = "n1", seen: ObservedKernel | None = None) -> Desired:
     found = desired(snapshot(*POOLS, *objects), NodeName(on), seen or kernel(on))
@@ -217,14 +224,14 @@ def test_endpoint_conditions_decide(conditions: dict[str, Any], reason: Reason |
     assert only(found).reason is reason
 
 
-def test_terminating_endpoints_count_only_where_none_is_ready() -> None:
-    slices = [
-        endpoints(nodes=["n1"], ready=False, serving=True, terminating=True),
-        endpoints(nodes=["n2"]) | {"metadata": {**endpoints()["metadata"], "name": "other"}},
-    ]
-    local = service(addresses=[VIRTUAL], externalTrafficPolicy="Local")
-    assert only(want(local, *slices)).reason is Reason.NO_LOCAL_ENDPOINTS
-    assert only(want(local, slices[0])).reason is Reason.NO_PEER
+def test_terminating_endpoints_keep_the_route_of_their_node_until_they_are_done() -> None:
+    """Whatever there is elsewhere: connections end with the pod that has them."""
+    local, elsewhere = service(addresses=[VIRTUAL], externalTrafficPolicy="Local"), endpoints(nodes=["n2"])
+    for is_serving, reason in ((True, None), (False, Reason.NO_LOCAL_ENDPOINTS)):
+        leaving = endpoints(nodes=["n1"], ready=False, serving=is_serving, terminating=True)
+        leaving["metadata"]["name"] = "leaving"
+        assert only(want(local, peer(), leaving, elsewhere)).reason is reason
+        assert only(want(local, peer(), leaving, elsewhere, on="n2")).reason is None
 
 
 @pytest.mark.parametrize(
@@ -235,12 +242,28 @@ def test_terminating_endpoints_count_only_where_none_is_ready() -> None:
             node("n1") | {"status": {"conditions": [{"type": "NetworkUnavailable", "status": "True"}]}},
             Reason.NODE_NETWORK_UNAVAILABLE,
         ),
+        (node("n1") | {"status": {"conditions": [SHUTDOWN]}}, Reason.NODE_SHUTTING_DOWN),
     ],
 )
 def test_node_out_of_service_has_nothing_and_is_no_candidate(own: dict[str, Any], reason: Reason) -> None:
     found = want(*web(LOCAL), own)
     assert (found.addresses, found.candidacies, only(found).reason) == (frozenset(), (), reason)
+    assert not found.is_in_service
     assert len(want(*web(LOCAL), own, on="n2").candidacies[0].candidates) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"message": "container runtime is down"},
+        {"status": "Unknown", "reason": "NodeStatusUnknown", "message": "Kubelet stopped posting node status."},
+        {"status": "True", "message": "kubelet is posting ready status"},
+    ],
+)
+def test_node_that_is_not_ready_is_in_service_unless_it_shuts_down(other: dict[str, str]) -> None:
+    found = want(*web(LOCAL), node("n1") | {"status": {"conditions": [SHUTDOWN | other]}})
+    assert found.is_in_service
+    assert len(found.candidacies[0].candidates) == 3
 
 
 def test_link_without_carrier_is_no_candidate() -> None:

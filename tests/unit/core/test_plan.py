@@ -94,6 +94,30 @@ def test_plan_sets_a_link_up_that_somebody_set_down() -> None:
     assert make(WANTED, seen, tor()).actions[0] == AddVirtualLink(ifname=LB0.ifname)
 
 
+def test_session_that_is_to_end_drains_first() -> None:
+    old = Route(prefix=HOST)
+    draining = replace(old, communities=frozenset({GRACEFUL_SHUTDOWN}))
+    seen, kept = (
+        with_link(kernel(addresses=[held(str(VIRTUAL))]), has_end=False),
+        SetPeers(peers=(), keeps=frozenset({TOR})),
+    )
+    wanted = Desired(addresses=frozenset({VIRTUAL}))
+    assert make(wanted, seen, tor(old)).actions == (kept, AdvertiseRoutes(peer_address=TOR, routes=(draining,)))
+    assert make(wanted, seen, tor(draining, since=99.0)).actions[1:] == (
+        WithdrawRoutes(peer_address=TOR, routes=(draining,)),
+    )
+    assert make(wanted, seen, tor(pending=frozenset({HOST}))).actions == (kept,)
+    for over in (tor(), tor(old, is_established=False)):
+        assert make(wanted, seen, over).actions == (KEEP,)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.99, 301.0, -1.0, float("nan"), float("inf")])
+def test_unsafe_drain_time_is_refused(seconds: float) -> None:
+    with pytest.raises(ValueError, match="1 to 300 seconds"):
+        Pace.of(seconds)
+    assert Pace.of(3.5) == Pace(drain=3.5)
+
+
 def test_plan_drains_then_withdraws_then_lets_the_address_go() -> None:
     old = Route(prefix=HOST)
     draining = replace(old, communities=frozenset({GRACEFUL_SHUTDOWN}))

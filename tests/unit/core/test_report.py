@@ -55,6 +55,27 @@ def tor(*, has_route: bool = True, is_pending: bool = False, **more: Any) -> Obs
 
 
 @pytest.mark.parametrize(
+    ("wanted", "phase", "bgp", "expected"),
+    [
+        ({}, Phase.WATCHING, tor(has_route=False), True),
+        ({"is_in_service": True}, Phase.WATCHING, tor(has_route=False), False),
+        ({}, Phase.LEAVING, tor(has_route=False), False),
+        ({}, Phase.WATCHING, tor(), False),
+        ({}, Phase.WATCHING, tor(has_route=False, is_pending=True), False),
+        ({}, Phase.WATCHING, UNKNOWN, True),
+        ({"bgp": {TOR: {}}}, Phase.WATCHING, UNKNOWN, False),
+        ({"keep_peers": frozenset({TOR})}, Phase.WATCHING, UNKNOWN, False),
+        ({"are_peers_known": False}, Phase.WATCHING, UNKNOWN, False),
+    ],
+)
+def test_node_is_drained_once_nothing_draws_traffic_to_it(
+    wanted: dict[str, Any], phase: Phase, bgp: ObservedBgp | Unknown, expected: bool
+) -> None:
+    found = node_status((), Desired(**{"is_in_service": False} | wanted), holding(phase), bgp)
+    assert found["isDrained"] is expected
+
+
+@pytest.mark.parametrize(
     ("phase", "holder", "reason"),
     [
         (Phase.WAITING, "", Reason.CLAIMING),

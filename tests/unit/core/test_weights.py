@@ -49,6 +49,15 @@ def test_every_node_says_a_weight_also_one_without_endpoints() -> None:
     assert megabits(HOSTS, web, MANY) == [None, None, None]
 
 
+def test_endpoints_that_terminate_weigh_where_traffic_goes_to_them() -> None:
+    """With policy Cluster, kube-proxy has none of them while any endpoint is ready."""
+    leaving = endpoints(nodes=["n1"], ready=False, serving=True, terminating=True)
+    leaving["metadata"]["name"] = "leaving"
+    for policy, expected in (("Cluster", [1, 2, 1]), ("Local", [2, 2, None])):
+        web = service(addresses=["10.115.0.1"], externalTrafficPolicy=policy)
+        assert megabits(weighted(HOSTS, weight_by="endpoints"), web, leaving, endpoints(nodes=["n2"])) == expected
+
+
 def test_policy_local_has_weights_and_an_aggregate_has_none() -> None:
     local = service(addresses=["10.116.0.1"], externalTrafficPolicy="Local")
     assert megabits(GROUP, local, MANY) == [2, 8, None]

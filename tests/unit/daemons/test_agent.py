@@ -250,6 +250,23 @@ def test_agent_drains_withdraws_then_lets_the_address_go() -> None:
     run(test)
 
 
+def test_agent_of_a_node_that_goes_is_not_ended_before_it_is_drained() -> None:
+    async def test() -> None:
+        async with rig(*CLUSTER, node("n2")) as found:
+            await found.settled()
+            assert await found.agent.leave() == "in service: nothing is given up"
+            assert (found.wire_routes(), found.on("eth0")) == ({NET}, {LOCAL})
+            leaving = asyncio.ensure_future(found.agent.leave())
+            ready = {"type": "Ready", "status": "False", "message": "node is shutting down"}
+            found.store.put(node("n1") | {"status": {"conditions": [ready]}})
+            assert await leaving == "drained"
+            assert (found.wire_routes(), found.on("eth0")) == (set(), set())
+            kinds = [type(a) for a in found.sidecar.applied if isinstance(a, AdvertiseRoutes | WithdrawRoutes)]
+            assert kinds[-2:] == [AdvertiseRoutes, WithdrawRoutes]
+
+    run(test)
+
+
 def _lifetime(found: Rig) -> int | None:
     return next(a.valid_seconds for a in found.kernel.seen.addresses if a.address == VIRTUAL)
 

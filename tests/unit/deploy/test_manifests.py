@@ -7,6 +7,10 @@ import pytest
 import yaml
 
 from announcer.cli import _parser
+from announcer.core.plan import Pace
+from announcer.daemons.agent import HAND_OVER_SECONDS
+from announcer.daemons.process import CLOSING_SECONDS
+from lab.processes import AGENT_PORT
 from lab.topology import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
@@ -75,9 +79,12 @@ def test_agent_and_exabgp_share_one_directory_at_one_path() -> None:
     assert mounts == [[{"name": volume["name"], "mountPath": "/run/announcer"}]] * 2
 
 
-def test_nothing_is_done_before_a_pod_ends() -> None:
-    """SIGTERM leaves addresses and routes where they are; a hook could only take them away."""
-    assert not any("lifecycle" in one for one in CONTAINERS.values())
+def test_pod_of_the_agent_ends_when_the_agent_says_that_it_may() -> None:
+    """All of it together, or sessions would end before their routes have drained; and before the kubelet's patience."""
+    asked = {name: one["lifecycle"]["preStop"]["httpGet"] for name, one in CONTAINERS.items() if "lifecycle" in one}
+    by_number = {"path": "/leave", "port": AGENT_PORT}
+    assert asked == {"agent": {"path": "/leave", "port": "metrics"}, "exabgp": by_number, "bfdd": by_number}
+    assert AGENT["terminationGracePeriodSeconds"] >= Pace().drain + HAND_OVER_SECONDS + CLOSING_SECONDS
 
 
 @pytest.mark.parametrize("name", ["agent", "allocator"])

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from announcer.metrics import Address, Server
-from announcer.metrics.server import CONNECTIONS_MOST, HEAD_BYTES_MOST
+from announcer.metrics.server import CONNECTIONS_MOST, HEAD_BYTES_MOST, LEAVING_MOST
 from tests.waiting import until
 
 HOME = "127.0.0.1"
@@ -17,7 +17,11 @@ HOME = "127.0.0.1"
 
 @asynccontextmanager
 async def serving(
-    unready: tuple[str, ...] = (), *, port: int = 0, request_seconds: float = 5.0
+    unready: tuple[str, ...] = (),
+    *,
+    port: int = 0,
+    request_seconds: float = 5.0,
+    leave: Callable[[], Awaitable[str]] | None = None,
 ) -> AsyncIterator[tuple[Server, "asyncio.Task[None]"]]:
     server = Server(
         Address(host=HOME, port=port),
@@ -26,6 +30,7 @@ async def serving(
         request_seconds=request_seconds,
         retry_seconds=0.01,
     )
+    server.leave = leave
     running = asyncio.ensure_future(server.run())
     try:
         yield server, running
@@ -108,6 +113,30 @@ def test_more_connections_than_it_takes_are_refused_at_once() -> None:
             assert (await ask(server, b"")).startswith("HTTP/1.1 503 ")
             for _, writer in idle:
                 writer.close()
+
+    run(test)
+
+
+def test_leave_answers_when_it_is_over_to_a_few_at_once() -> None:
+    async def test() -> None:
+        over = asyncio.Event()
+
+        async def leave() -> str:
+            await over.wait()
+            return "drained"
+
+        async with serving(request_seconds=0.1, leave=leave) as (server, _):
+            waiting = [asyncio.ensure_future(get(server, "/leave")) for _ in range(LEAVING_MOST + 1)]
+            done, left = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            assert [(await one)[0] for one in done] == [503]
+            now = asyncio.get_running_loop().time
+            later = now() + 0.2
+            await until(lambda: now() > later)  # longer than a request may take
+            assert (await get(server, "/healthz"))[0] == 200
+            over.set()
+            assert [await one for one in left] == [(200, "drained\n")] * LEAVING_MOST
+        async with serving() as (server, _):
+            assert (await get(server, "/leave"))[0] == 404
 
     run(test)
 
