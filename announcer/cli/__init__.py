@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from announcer import log
-from announcer.cli import cleanup, run, status
+from announcer.cli import cleanup, drain, run, status
 from announcer.core.own import SETTINGS, read_timing
 from announcer.core.plan import Pace
 from announcer.metrics import Address, TlsFiles
@@ -93,15 +93,23 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("-o", "--output", choices=("table", "json"), default="table")
     _add_lease_name(show)
     show.set_defaults(action=status.status)
+    leave = commands.add_parser("drain", help="take a node of the cluster out of service, or put it back, by its label")
+    leave.add_argument("node", help="name of its Node object")
+    leave.add_argument("--undo", action="store_true", help="put it back into service")
+    leave.add_argument(
+        "--wait", type=float, default=0.0, metavar="SECONDS", help="for its report to say that it is drained"
+    )
+    _add_kubeconfig(leave)
+    leave.set_defaults(action=drain.drain)
     clean = commands.add_parser(
         "cleanup", help="take addresses, routes and links of ours off this node, after its agent and ExaBGP have ended"
     )
     clean.set_defaults(action=cleanup.cleanup)
     for command in (agent, allocator, show):
         _add_store(command)
-    for command in (agent, allocator, show, clean):
+    for command in (agent, allocator, show, leave, clean):
         command.add_argument("--log-format", choices=("text", "json"), default="text")
-        quiet = "warning" if command in {show, clean} else "info"
+        quiet = "warning" if command in {show, leave, clean} else "info"
         command.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default=quiet)
     return parser
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +20,8 @@ import pytest
 
 from lab import control_plane, processes
 from lab.checks import VIP_1, VIP_3, VIP_3_V6, next_hops
-from lab.command import LabError, run
-from lab.topology import MANIFEST_SETS, NODES, REPOSITORY, Lab
+from lab.command import LabError, inside, run
+from lab.topology import CONTROL_PLANE, MANIFEST_SETS, NODES, REPOSITORY, Lab
 from tests.e2e.laboratory import (
     addresses,
     holders,
@@ -268,6 +269,30 @@ def test_node_that_is_excluded_hands_over_and_comes_back(lab: Lab) -> None:
         until(lambda: hops(lab) == (2, 2), what="two next hops")
         control_plane.kubectl(lab, "label", "node", f"ann-{holder}", f"{EXCLUDE}-")
         until(lambda: hops(lab) == (3, 3), what="three next hops again")
+
+
+def drain(lab: Lab, *arguments: str) -> str:
+    argv = [sys.executable, "-m", "announcer", "drain", *arguments, *processes.store_argv(lab, "admin")]
+    return run(inside(lab.namespace(CONTROL_PLANE), argv), timeout=60.0)
+
+
+def test_node_is_drained_by_the_command_that_waits_for_it_and_put_back(lab: Lab) -> None:
+    (holder,) = holders(lab, VIP_1, "eth0")
+    with stream(lab, VIP_1, VIP_3, VIP_3_V6):
+        assert drain(lab, f"ann-{holder}", "--wait", "30").endswith(f"node ann-{holder}: drained\n")
+        assert hops(lab) == (2, 2)
+        assert holder not in holders(lab, VIP_1, "eth0")
+        assert get(lab, "nodeannouncement", f"ann-{holder}")["status"]["isDrained"]
+        assert drain(lab, f"ann-{holder}", "--undo", "--wait", "30").endswith(f"node ann-{holder}: in service\n")
+        until(lambda: hops(lab) == (3, 3), what="three next hops again")
+
+
+def test_drain_says_what_it_could_not_do(lab: Lab) -> None:
+    with pytest.raises(LabError, match='announcer drain: PATCH /api/v1/nodes/ann-n9: 404 nodes "ann-n9" not found'):
+        drain(lab, "ann-n9")
+    agent = [sys.executable, "-m", "announcer", "drain", "ann-n1", *processes.store_argv(lab, "agent")]
+    with pytest.raises(LabError, match=r"403 .*cannot patch resource"):
+        run(inside(lab.namespace(CONTROL_PLANE), agent))
 
 
 def test_namespace_that_is_relabelled_gains_and_loses_its_pool(lab: Lab) -> None:

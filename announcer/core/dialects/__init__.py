@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from announcer.core.dialects import kubernetes, metallb, metallb_bgp, purelb, purelb_bgp, secrets
 from announcer.core.dialects.beside import settle_advertisements, settle_aliases, settle_bfd, settle_peers
 from announcer.core.dialects.fields import Fields, narrow_hint
+from announcer.core.dialects.kubernetes import EXCLUDE_LABEL as EXCLUDE_LABEL
 from announcer.core.model import (
     ACCEPTED,
     AddressRange,

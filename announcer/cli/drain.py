@@ -1,0 +1,52 @@
+"""`announcer drain`: take a node out of service before work on it, or put it back, by the label that agents look at.
+
+It labels the Node as `kubectl label` would, with the rights of who calls it, and has no other way to drain.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+from typing import Any, Final
+
+from announcer.cli import stores
+from announcer.core.dialects import EXCLUDE_LABEL
+from announcer.store.kubernetes import Client
+
+REQUEST_SECONDS: Final = 10.0
+LOOK_SECONDS: Final = 0.25
+MERGE_PATCH: Final = "application/merge-patch+json"
+REPORTS: Final = "/apis/announcer.io/v1alpha1/nodeannouncements"
+
+
+async def drain(arguments: argparse.Namespace) -> int:
+    """1 where the node is not drained (with `--undo`, not back in service) within `--wait`."""
+    node, is_wanted = arguments.node, not arguments.undo
+    async with stores.client(arguments) as opened:
+        patch = {"metadata": {"labels": {EXCLUDE_LABEL: "" if is_wanted else None}}}
+        path = f"/api/v1/nodes/{node}"
+        await opened.request("PATCH", path, body=patch, content_type=MERGE_PATCH, timeout_seconds=REQUEST_SECONDS)
+        label = f"{EXCLUDE_LABEL}{'' if is_wanted else '-'}"
+        sys.stdout.write(f"node {node}: {label}\n")
+        if not arguments.wait:
+            return 0
+        try:
+            async with asyncio.timeout(arguments.wait):
+                while True:
+                    if await _is_drained(opened, node) is is_wanted:
+                        break
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            said = "drained" if is_wanted else "back in service"
+            remedy = f"see `kubectl get nodeannouncement {node} -o yaml`, and the log of its agent"
+            sys.stderr.write(f"announcer drain: {node} is not {said} after {arguments.wait:g} s; {remedy}\n")
+            return 1
+    sys.stdout.write(f"node {node}: {'drained' if is_wanted else 'in service'}\n")
+    return 0
+
+
+async def _is_drained(opened: Client, node: str) -> bool | None:
+    """As its agent says; None where it says nothing."""
+    found: Any = json.loads(await opened.request("GET", f"{REPORTS}/{node}", timeout_seconds=REQUEST_SECONDS))
+    value = found.get("status", {}).get("isDrained")
+    return value if isinstance(value, bool) else None
