@@ -49,7 +49,7 @@ def children(lab: Lab) -> tuple[Child, ...]:
     for node in NODES:
         folder = str(lab.exabgp_dir(node))
         agent = [*announcer, "agent", *store_argv(lab, "agent"), "--node", node.name, "--exabgp-dir", folder]
-        agent += ["--bfd-dir", str(lab.bfd_dir(node))]
+        agent += ["--bfd-dir", str(lab.bfd_dir(node)), *lab.agent_args]
         http = [sys.executable, str(REPOSITORY / "lab" / "http_server.py"), node.name]
         exabgp = [str(REPOSITORY / "exabgp" / "run"), folder]
         for kind, argv in (("http", http), ("exabgp", exabgp), ("bfdd", bfd.argv(lab, node)), ("agent", agent)):

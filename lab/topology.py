@@ -68,6 +68,8 @@ class Lab:
     """Where the objects live: one of STORES."""
     router: str = "frr"
     """What runs in `tor`: one of ROUTERS."""
+    agent_args: tuple[str, ...] = ()
+    """More arguments of `announcer agent`, on every node."""
 
     @property
     def is_cluster(self) -> bool:

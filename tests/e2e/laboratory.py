@@ -27,10 +27,13 @@ SEQUENCES = 1 << 16
 
 
 @contextmanager
-def laboratory(manifest_set: str, store: str = "manifests", router: str = "frr") -> Iterator[Lab]:
+def laboratory(
+    manifest_set: str, store: str = "manifests", router: str = "frr", agent_args: tuple[str, ...] = ()
+) -> Iterator[Lab]:
     """Built, with its promises kept, and gone afterwards; those of tests that were killed go first."""
     _sweep()
-    lab = Lab(prefix=f"annt{os.getpid()}", run_dir=RUN / f"{NAME}-{os.getpid()}", store=store, router=router)
+    run_dir = RUN / f"{NAME}-{os.getpid()}"
+    lab = Lab(prefix=f"annt{os.getpid()}", run_dir=run_dir, store=store, router=router, agent_args=agent_args)
     try:
         build(lab, manifest_set)
         keeps_promises(lab, manifest_set)

@@ -122,7 +122,10 @@ class Node:
                 self._set_routes(set(self.seen.routes) - {action.route})
             case AdvertiseRoutes() | WithdrawRoutes():
                 self._change(action, now)
-            case AddVirtualLink() | SetDevconf() | SetPeers() | PutGuard() | RemoveGuard():
+            case SetPeers():
+                if TOR not in {*action.keeps, *(p.peer_address for p in action.peers)} and not action.keeps_others:
+                    self.set_session(now, is_up=False)
+            case AddVirtualLink() | SetDevconf() | PutGuard() | RemoveGuard():
                 pass
             case _:
                 raise AssertionError(action)
