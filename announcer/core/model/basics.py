@@ -75,7 +75,6 @@ class Reason(StrEnum):
     POOL_NOT_ADMITTED = "PoolNotForThisService"
     AMBIGUOUS_POOL = "AmbiguousNamespaceDefault"
     SHARING_CONFLICT = "SharingConflict"
-    NOT_OUR_CLASS = "LoadBalancerClassNotOurs"
     # An address is not announced from here.
     NO_ADDRESS = "NoAddress"
     NO_ENDPOINTS = "NoEndpoints"
@@ -84,7 +83,6 @@ class Reason(StrEnum):
     NODE_NETWORK_UNAVAILABLE = "NodeNetworkUnavailable"
     NODE_SHUTTING_DOWN = "NodeShuttingDown"
     NODE_NOT_SELECTED = "NodeNotSelected"
-    NODE_UNKNOWN = "NodeUnknown"
     POOL_UNKNOWN = "PoolOfAddressUnknown"
     LINKS_UNKNOWN = "LinksOfNodeUnknown"
     NO_ADVERTISEMENT = "NoMatchingAdvertisement"
