@@ -33,15 +33,17 @@ test test-all test-e2e: ROUTER := frr bird gobgp
 
 .PHONY: test
 test: cluster lint ## install what is missing and run every check and test but the long ones (needs root)
-	$(BIN)/pytest -m "not long" $(PURE) $(REAL) $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto -m "not long" $(PURE) $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not long" $(REAL) $(PYTEST_ARGS)
 
 .PHONY: test-all
 test-all: cluster lint ## the same, labs with other routers and with BFD, and alerts by promtool (needs root)
-	$(BIN)/pytest $(PURE) $(REAL) $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto $(PURE) $(PYTEST_ARGS)
+	$(BIN)/pytest $(REAL) $(PYTEST_ARGS)
 
 .PHONY: check
-check: venv lint ## lint, types, import contracts, unit and property tests (no root, minutes)
-	$(BIN)/pytest $(PURE) $(PYTEST_ARGS)
+check: venv lint ## lint, types, import contracts, unit and property tests (no root)
+	$(BIN)/pytest -n auto $(PURE) $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: venv

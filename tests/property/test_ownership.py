@@ -47,7 +47,6 @@ AROUND = (
     "back",
 )
 SETTLED = 45.0
-half = settings(max_examples=settings().max_examples // 2)
 some = settings(max_examples=settings().max_examples // 4)
 
 
@@ -56,7 +55,7 @@ def settle(world: World, faults: list[tuple[float, str, int]]) -> None:
     world.run(SETTLED + (310 if any(fault == "term" for _, fault, _ in faults) else 0))
 
 
-@half
+@some
 @given(seed=SEED, nodes=st.integers(2, 5), shape=SHAPES, faults=BLOWS)
 @example(seed=2893225751, nodes=4, shape={"families": "6"}, faults=[(1.0, "term", 17), (0.4, "drain", 9)])
 def test_every_address_ends_with_one_holder_and_two_never_last(
