@@ -27,7 +27,7 @@ def cell(text: str) -> str:
 def shown(action: argparse.Action) -> str:
     if action.nargs == 0:
         return ""
-    return "\\|".join(map(str, action.choices)) if action.choices else (action.metavar or action.dest.upper())
+    return "\\|".join(map(str, action.choices)) if action.choices else str(action.metavar or action.dest.upper())
 
 
 def default(action: argparse.Action, environment: dict[str, str]) -> str:
@@ -50,7 +50,7 @@ def settings(environment: dict[str, str]) -> Iterator[str]:
                 continue
             options = ", ".join(f"`{f'{option} {shown(action)}'.strip()}`" for option in action.option_strings)
             text = DEFAULT.sub("", action.help or "")
-            yield f"| {options} | {default(action, environment)} | {cell(text)} |"
+            yield f"| {options or f'`{shown(action)}`'} | {default(action, environment)} | {cell(text)} |"
     yield ""
 
 
