@@ -46,7 +46,7 @@ COMMAND_BYTES = 64 * 1024
 EVENT_BYTES = 8 * 1024 * 1024
 TO_CLIENT_BYTES = 16 * 1024 * 1024
 READ_BYTES = 256 * 1024
-CHECK_SECONDS = 30.0
+CHECK_SECONDS, END_SECONDS = 30.0, 1.0
 CONFIGURATION, CANDIDATE, CHECKED = "exabgp.conf", "exabgp.next", "exabgp.checked"
 """What ExaBGP runs, what it is to run, and the latter while it is checked."""
 ERROR_CHARACTERS = 300
@@ -134,18 +134,17 @@ class Check:
     """Another ExaBGP reads the candidate, which nobody can change meanwhile. `output` ends with it."""
 
     def __init__(self, directory: Path) -> None:
-        """FileNotFoundError where there is no candidate, Gone where it can't be checked."""
+        """FileNotFoundError where there is no candidate; Gone, with why and its description, where ExaBGP isn't."""
         self._directory = directory
         (directory / CANDIDATE).replace(directory / CHECKED)
         found = DESCRIPTION.search((directory / CHECKED).read_text("ascii", "replace"))
         self.description = found[1] if found else ""
         argv = [os.environ.get("EXABGP", "exabgp"), "validate", str(directory / CHECKED)]
+        pipe, none = subprocess.PIPE, subprocess.DEVNULL
         try:
-            self._process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-            )
+            self._process = subprocess.Popen(argv, stdin=none, stdout=pipe, stderr=subprocess.STDOUT)
         except OSError as error:
-            raise Gone(f"{argv[0]} can't be run: {error.strerror}") from error
+            raise Gone(f"{argv[0]} can't be run: {error.strerror}", self.description) from error
         self._until = time.monotonic() + CHECK_SECONDS
         self._said = b""
         assert self._process.stdout is not None
@@ -162,9 +161,11 @@ class Check:
 
     def end(self) -> str:
         """What is wrong with the candidate; where nothing is, it has become the configuration."""
-        if self.is_late():
+        try:
+            code = self._process.wait(0 if self.is_late() else END_SECONDS)
+        except subprocess.TimeoutExpired:
             self._process.kill()
-        code = self._process.wait()
+            code = self._process.wait()
         self.output.close()
         try:
             if code == 0:
@@ -193,8 +194,8 @@ def take(directory: Path) -> str:
         check = Check(directory)
     except FileNotFoundError:
         return ""
-    except Gone as error:
-        return str(error)
+    except Gone as gone:
+        return str(gone.args[0])
     with selectors.PollSelector() as selector:
         selector.register(check.output, selectors.EVENT_READ)
         while not check.is_late():
@@ -319,8 +320,9 @@ class Bridge:
         except FileNotFoundError:
             if (self._directory / CONFIGURATION).exists():
                 self._signal()
-        except Gone as error:
-            self._put(own(bridge="rejected", description="", error=str(error)))
+        except Gone as gone:
+            error, description = gone.args
+            self._put(own(bridge="rejected", description=description, error=error))
 
     def _checked(self, ready: dict[object, int]) -> None:
         check = self._check

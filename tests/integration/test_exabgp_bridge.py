@@ -323,7 +323,9 @@ def test_bridge_outlives_a_check_that_cannot_be_made(bridge: Bridge, client: Cli
     (bridge.folder / "validate").unlink()
     (bridge.folder / "exabgp.next").write_text(GOOD, "ascii")
     client.say("bridge reload", ADVERTISE)
-    assert "can't be run" in json.loads(client.read_line())["error"]
+    said = json.loads(client.read_line())
+    assert "can't be run" in said["error"]
+    assert said["description"] == "announcer-good"
     assert bridge.read_line() == ADVERTISE
     assert signals == []
 
