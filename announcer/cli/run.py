@@ -28,7 +28,7 @@ async def agent(arguments: argparse.Namespace) -> int:
     async with AsyncExitStack() as stack:
         kernel = await stack.enter_async_context(Kernel())
         wire = await stack.enter_async_context(Wire(lambda batch: owner.heard(batch)))
-        folder = stores.manifests(arguments)
+        folder = stores.manifests(arguments, agent_of=arguments.node)
         store: ManifestStore | KubernetesStore
         if folder is None:
             opened = await stack.enter_async_context(stores.client(arguments))

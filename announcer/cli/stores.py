@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Set
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Set
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from announcer.store.kubernetes import Client, KubernetesStore, Meaning, Resourc
 from announcer.store.manifests import ManifestStore
 
 
-def manifests(arguments: argparse.Namespace) -> ManifestStore | None:
-    """The folder that the arguments name, None where they mean a cluster."""
+def manifests(arguments: argparse.Namespace, *, agent_of: str | None = None) -> ManifestStore | None:
+    """The folder that the arguments name, as the agent of a node sees it; None where they mean a cluster."""
     if arguments.manifests is None:
         return None
-    return ManifestStore(arguments.manifests, parse=parse, assemble=assemble)
+    read = _parse_for(agent_of) if agent_of else parse
+    return ManifestStore(arguments.manifests, parse=read, assemble=assemble)
 
 
 @asynccontextmanager
@@ -37,23 +38,31 @@ def kubernetes(opened: Client, resources: Iterable[Resource], role: Role) -> Kub
 
 
 def for_agent(opened: Client, node: str) -> KubernetesStore:
-    """Of all reports an agent asks for the links, of its own also for what moved before it started; that one is kept as
-    it is, to be compared with the next one.
-    """
-
-    def parse_links(raw: Mapping[str, Any], source: str) -> Parsed:
-        if raw["kind"] == "NodeAnnouncement" and isinstance(raw.get("status"), Mapping):
-            raw = {**raw, "status": {name: value for name, value in raw["status"].items() if name != "addresses"}}
-        return parse(raw, source)
-
+    """Its own report is kept as it is, to be compared with the next one."""
     role = Role(component="announcer-agent", writes=frozenset({"NodeAnnouncement"}), name=node)
     meaning = Meaning(
-        parse=parse_links,
+        parse=_parse_for(node),
         assemble=assemble,
         announced=announced,
         secrets=lambda snapshot: secrets_of(snapshot, NodeName(node)),
     )
     return KubernetesStore(opened, read_by_agent(node), meaning, role)
+
+
+def _parse_for(node: str) -> Callable[[Mapping[str, Any], str], Parsed]:
+    """Of reports an agent asks for the links, of its own also for what was before it started: nothing else that a node
+    says is a reason to look again.
+    """
+
+    def read(raw: Mapping[str, Any], source: str) -> Parsed:
+        if raw["kind"] == "NodeAnnouncement" and isinstance(raw.get("status"), Mapping):
+            metadata = raw.get("metadata")
+            is_own = isinstance(metadata, Mapping) and metadata.get("name") == node
+            wanted = {"links", "moves", "sessions"} if is_own else {"links"}
+            raw = {**raw, "status": {name: value for name, value in raw["status"].items() if name in wanted}}
+        return parse(raw, source)
+
+    return read
 
 
 async def held(opened: Client, arguments: argparse.Namespace) -> tuple[str, str]:

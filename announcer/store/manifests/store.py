@@ -157,11 +157,10 @@ class ManifestStore:
         if not before.is_synced and not self._is_settled(found):
             return False
         self._look, self._health = found, StoreHealth(is_synced=True)
-        if not (same and before == self._health):
-            self._update(found)
-            self._snapshot = None
-            return True
-        return False
+        if same and before == self._health:
+            return False
+        is_news = self._update(found)
+        return is_news or before != self._health
 
     def _is_settled(self, found: Look) -> bool:
         """Whether the manifests have stayed as they are for long enough to believe that they are all."""
@@ -170,33 +169,40 @@ class ManifestStore:
             self._look = Look(manifests=found.manifests, statuses={})
         return self._clock() >= self._settles_at
 
-    def _update(self, found: Look) -> None:
+    def _update(self, found: Look) -> bool:
+        """Whether anything means something else than before: most reports of other nodes don't."""
+        before = self._problems
         self._statuses = {key: raw.get("status") or {} for key, raw in _statuses(found)}
         documents, twins, problems = _settle(found)
+        is_news = False
         for key, document in documents.items():
-            self._put(key, document)
+            is_news |= self._put(key, document)
         for key, raw in _statuses(found):
             if key[0] == NODE_ANNOUNCEMENT[1]:
-                self._put(key, Document(raw=raw, source=f"{STATUS_FOLDER}: {key[2]}"))
+                is_news |= self._put(key, Document(raw=raw, source=f"{STATUS_FOLDER}: {key[2]}"))
                 documents[key] = self._entries[key].document
         for key in self._entries.keys() - documents.keys():
             entry = self._entries[key]
             entry.missing_since = self._clock() if entry.missing_since is None else entry.missing_since
         problems += [problem for twin in twins for problem in self._parse(twin.raw, twin.source).problems]
         self._problems = tuple(Parsed(ref=p.ref, value=None, problems=(p,)) for p in problems)
-        self._expire(GONE_SECONDS)
+        is_news |= self._expire(GONE_SECONDS) or self._problems != before
+        if is_news:
+            self._snapshot = None
+        return is_news
 
-    def _put(self, key: Identity, document: Document) -> None:
-        """Parse an object again only if it or its status changed."""
+    def _put(self, key: Identity, document: Document) -> bool:
+        """Parse an object again only if it or its status changed. Whether it means something else then."""
         status, old = self._statuses.get(key), self._entries.get(key)
         if old is not None and old.document == document and old.status == status:
             old.missing_since = None
-            return
+            return False
         raw = {**document.raw, "status": _merged(document.raw.get("status"), status)} if status else document.raw
         parsed = self._parse(raw, document.source)
         if parsed.value is None and parsed.problems and old is not None and old.parsed.value is not None:
             parsed = replace(parsed, value=old.parsed.value)
         self._entries[key] = _Entry(document=document, status=status, parsed=parsed)
+        return old is None or old.parsed != parsed
 
     def _expire(self, after: float) -> bool:
         """Objects that have been missing for so long are gone, and so are the statuses that we wrote for them. Whether

@@ -1,5 +1,6 @@
 """The manifest directory, with real folders and real inotify."""
 
+import argparse
 import asyncio
 import json
 import shutil
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from announcer.cli import stores
 from announcer.core.dialects import assemble, parse
-from announcer.core.model import UNKNOWN, ObjectRef, Reason, Snapshot
+from announcer.core.model import UNKNOWN, ObjectRef, Reason, Snapshot, Unknown
 from announcer.store import StoreError
 from announcer.store.manifests import ManifestStore
+from tests.kube import until_left
 from tests.waiting import stays, until
 
 NODE = "apiVersion: v1\nkind: Node\nmetadata: {name: %s}\n"
@@ -231,6 +234,30 @@ def test_status_is_written_beside_and_merged_into_the_object(tmp_path: Path) -> 
             await until(lambda: other.snapshot.services[0].status_addresses)
             written = json.loads((tmp_path / ".status" / "service" / "t" / "s.json").read_text())
             assert written["metadata"] == {"name": "s", "namespace": "t"}
+
+    run(test)
+
+
+def test_what_others_report_wakes_an_agent_only_where_it_says_other_links(tmp_path: Path) -> None:
+    """A hundred agents that all report one Service must not make a hundred passes each."""
+
+    async def test() -> None:
+        (tmp_path / "n.yaml").write_text(NODE % "n1")
+        n2 = ObjectRef(kind="NodeAnnouncement", name="n2")
+        link = {"ifname": "eth0", "lladdr": "02:00:00:00:00:01", "subnets": ["10.0.0.0/24"], "hasCarrier": True}
+        arguments = argparse.Namespace(manifests=tmp_path)
+        store, writer = stores.manifests(arguments, agent_of="n1"), stores.manifests(arguments)
+        assert store is not None
+        assert writer is not None
+        wakes: list[Snapshot | Unknown] = []
+        async with until_left(store.run(lambda: wakes.append(store.snapshot()))):
+            await until(lambda: wakes)
+            await writer.write_status(n2, {"links": [link], "errors": []})
+            await until(lambda: len(wakes) == 2)
+            await writer.write_status(n2, {"links": [link], "errors": ["PutRoute: no"]})
+            await stays(lambda: len(wakes) == 2, seconds=0.3)
+            await writer.write_status(n2, {"links": [link | {"hasCarrier": False}], "errors": []})
+            await until(lambda: len(wakes) == 3)
 
     run(test)
 
