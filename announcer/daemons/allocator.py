@@ -104,12 +104,12 @@ class Allocator:
             return None
         found = await asyncio.to_thread(self._decide, snapshot)
         if self._leads_in(term):
-            self._log(found.decisions, snapshot)
-            self._log_mirrors(found.made)
             given = sum(isinstance(decision, Assignment) for decision in found.decisions.values())
             self.services = {"assigned": given, "refused": len(found.decisions) - given}
             self.pools = found.pools
             await self._write(found, snapshot, term)
+            await self._log(found.decisions, snapshot)
+            self._log_mirrors(found.made)
             self.passed_in = term
         return None
 
@@ -155,16 +155,18 @@ class Allocator:
             )
         self._is_full = is_full
 
-    def _log(self, decisions: Mapping[ServiceKey, Decision], snapshot: Snapshot) -> None:
-        for key, decision in decisions.items():
-            if decision == self._known.get(key):
-                continue
+    async def _log(self, decisions: Mapping[ServiceKey, Decision], snapshot: Snapshot) -> None:
+        """After the writes, which need not wait for it, and in portions: ten thousand lines at once would hold up the lease."""
+        known, self._known = self._known, dict(decisions)
+        fresh = ((key, decision) for key, decision in decisions.items() if decision != known.get(key))
+        for count, (key, decision) in enumerate(fresh, 1):
+            if count % BATCH == 0:
+                await asyncio.sleep(0)
             if isinstance(decision, Assignment):
                 shown = " ".join(map(str, decision.addresses))
                 log.info("assigned", extra=fields(service=key, addresses=shown, pool=decision.pool))
             else:
                 log.warning("refused", extra=fields(service=key, reason=decision.reason, message=decision.message))
-        self._known = dict(decisions)
         problems = frozenset(snapshot.problems)
         for problem in sorted(problems - self._problems):
             log.warning("problem", extra=fields(where=problem.ref.source, reason=problem.reason, text=problem))
