@@ -156,7 +156,7 @@ class Allocator:
         self._is_full = is_full
 
     async def _log(self, decisions: Mapping[ServiceKey, Decision], snapshot: Snapshot) -> None:
-        """After the writes, which need not wait for it, and in portions: ten thousand lines at once would hold up the lease."""
+        """After the writes, which need not wait for it, and in portions: ten thousand lines hold up the lease."""
         known, self._known = self._known, dict(decisions)
         fresh = ((key, decision) for key, decision in decisions.items() if decision != known.get(key))
         for count, (key, decision) in enumerate(fresh, 1):
