@@ -28,6 +28,15 @@ lab-check: ## check the promises of the running lab again (needs root)
 lab-down: ## remove every trace of the lab (needs root)
 	@$(BIN)/python -m lab down
 
+.PHONY: lab-containers
+lab-containers: ## build the images, deploy lab/announcer.clab.yml with docker, check the same promises, take all away (needs root, minutes)
+	@lab/setup.sh containers
+	@$(BIN)/python -m lab containers
+
+.PHONY: lab-containers-check
+lab-containers-check: setup ## check the promises of what `containerlab deploy -t lab/announcer.clab.yml` has deployed (needs root)
+	@$(BIN)/python -m lab check-containers
+
 # The tests run the lab with every router.
 test test-all test-e2e: ROUTER := frr bird gobgp
 
@@ -109,6 +118,7 @@ images: ## build the container images (DOCKER=podman, IMAGE_FLAGS="--build-arg B
 	$(DOCKER) build $(IMAGE_FLAGS) -f images/announcer.Dockerfile -t $(REGISTRY)announcer:$(VERSION) .
 	$(DOCKER) build $(IMAGE_FLAGS) -f images/exabgp.Dockerfile -t $(REGISTRY)announcer-exabgp:$(VERSION) .
 	$(DOCKER) build $(IMAGE_FLAGS) -f images/bfd.Dockerfile -t $(REGISTRY)announcer-bfd:$(VERSION) .
+	$(DOCKER) build $(IMAGE_FLAGS) -f images/clab.Dockerfile -t $(REGISTRY)announcer-clab:$(VERSION) .
 
 .PHONY: test-images
 test-images: cluster ## tests of the images of `make images` as deploy/ runs them (needs root and docker)

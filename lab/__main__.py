@@ -1,14 +1,19 @@
-"""`python -m lab up | check | down`: what `make lab`, `make lab-check` and `make lab-down` call. Needs root."""
+"""`python -m lab up | check | down`: what `make lab`, `make lab-check` and `make lab-down` call. Needs root.
+
+`containers` is `make lab-containers`: the lab in containers from its images to its end. `check-containers` checks one
+that containerlab has deployed.
+"""
 
 import argparse
 import os
 import shutil
+import signal
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from lab import checks, control_plane, live, network, nodes, pods, processes
+from lab import checks, containers, control_plane, engine, images, live, network, nodes, pods, processes
 from lab.command import LabError, run
 from lab.topology import ROUTERS, STORES, Lab
 
@@ -18,7 +23,7 @@ def up(lab: Lab, manifest_set: str) -> int:
     started = time.monotonic()
     build(lab, manifest_set)
     _say(f"the lab stands after {time.monotonic() - started:.1f} s; waiting for its promises (up to a minute)")
-    code = check(lab)
+    code = check(lab, manifest_set)
     where = f"kubectl is {control_plane.kubectl_path(lab)}" if lab.is_cluster else f"the live folder is {lab.manifests}"
     _say(f"{where}, logs are in {lab.run_dir}/log; `make lab-down` removes everything")
     return code
@@ -86,8 +91,7 @@ def _start_kubelets(lab: Lab, manifest_set: str) -> None:
     pods.wait(lab)
 
 
-def check(lab: Lab) -> int:
-    manifest_set = live.current(lab)
+def check(lab: Lab, manifest_set: str | None) -> int:
     if manifest_set is None:
         raise LabError("there is no lab: run `make lab` first")
     results = checks.check(lab, manifest_set)
@@ -117,6 +121,16 @@ def down(lab: Lab) -> int:
     return 0
 
 
+def up_and_down_in_containers() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended then too
+    with engine.running() as is_ours:
+        images.build_all(in_ours=is_ours)
+        with containers.deployed():
+            code = check(containers.LAB, containers.MANIFEST_SET)
+    _say("the lab in containers is gone; its images stay")
+    return code
+
+
 def default_lab(store: str | None = None, router: str | None = None) -> Lab:
     """The lab that runs, or one with `store` and `router`. ANNOUNCER_LAB_PREFIX puts a second lab beside the first."""
     prefix = os.environ.get("ANNOUNCER_LAB_PREFIX", "ann")
@@ -128,7 +142,7 @@ def default_lab(store: str | None = None, router: str | None = None) -> Lab:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="lab", description=__doc__)
-    parser.add_argument("verb", choices=("up", "check", "down"))
+    parser.add_argument("verb", choices=("up", "check", "down", "containers", "check-containers"))
     parser.add_argument("--manifests", choices=live.SETS, default="purelb")
     parser.add_argument("--store", choices=STORES, help="where the objects live, for `up` (manifests)")
     parser.add_argument("--router", choices=ROUTERS, help="what runs in ann-tor, for `up` (frr)")
@@ -143,7 +157,11 @@ def main() -> int:
             case "up":
                 return up(lab, arguments.manifests)
             case "check":
-                return check(lab)
+                return check(lab, live.current(lab))
+            case "containers":
+                return up_and_down_in_containers()
+            case "check-containers":
+                return check(containers.LAB, containers.MANIFEST_SET)
             case _:
                 return down(lab)
     except LabError as error:

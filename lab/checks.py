@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
 
-from lab import control_plane, pods, processes, routers
+from lab import clab, containers, control_plane, pods, processes, routers
 from lab.command import LabError, inside, read_json, run, run_json
 from lab.topology import CONTROL_PLANE, NODES, REPOSITORY, SUBNET_3, SUBNET_3_V6, Lab, LabNode, cables
 
@@ -66,8 +66,9 @@ class Result:
 
 def promises(lab: Lab, manifest_set: str) -> tuple[Promise, ...]:
     every_node = f"{CONNECTIONS} connections from ann-host reach all three nodes"
+    running = ("container", containers_run) if lab.in_containers else ("process", processes_run)
     local = (
-        Promise(text="every process of the lab runs", look=processes_run),
+        Promise(text=f"every {running[0]} of the lab runs", look=running[1]),
         Promise(text="every agent says that it is ready", look=agents_are_ready),
         Promise(text=f"subnet-1: curl {VIP_1} from ann-host", look=lambda lab: curl(lab, VIP_1)),
         Promise(text="subnet-1: exactly one MAC answers ARP", look=lambda lab: one_answers_arp(lab, "eth0", VIP_1)),
@@ -142,6 +143,14 @@ def processes_run(lab: Lab) -> Seen:
     ]
     text = f"down or just started: {', '.join(down)}" if down else f"{len(names)} processes"
     return Seen(ok=not down, text=_shorten(text))
+
+
+def containers_run(_: Lab) -> Seen:
+    topology = clab.read()
+    found = [topology.full_name(container.name) for container in topology.containers]
+    unsteady = containers.not_steady(found)
+    text = f"down or just started: {', '.join(unsteady)}" if unsteady else f"{len(found)} containers"
+    return Seen(ok=not unsteady, text=_shorten(text))
 
 
 def agents_are_ready(lab: Lab) -> Seen:

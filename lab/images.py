@@ -1,8 +1,6 @@
 """The container images of the lab's pods, as one archive in the cache: built from images/ by docker when those changed.
 
-A docker daemon that runs is used; else one is started for as long as the build takes, with its files in the cache. The
-base is pulled; where no registry can be reached, a Debian by `debootstrap` from the mirror of this machine takes its
-place under the same name, in a daemon of ours alone.
+`lab.engine` has the docker that builds them, and their base. `build_all` is `make images`, for the lab in containers.
 """
 
 import hashlib
@@ -10,13 +8,11 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from lab import binaries
-from lab.command import LabError, run, wait_until
+from lab import binaries, engine
+from lab.command import LabError, run
 from lab.topology import REPOSITORY
 
 BASE: Final = "python:3.11-slim-bookworm"
@@ -27,8 +23,6 @@ FILES: Final = {
 }
 SOURCES: Final = ("announcer", "exabgp", "images", "lab/cluster", "lab/http_server.py", "pyproject.toml", "README.md")
 """What goes into them."""
-START_SECONDS: Final = 30.0
-PULL_SECONDS: Final = 120.0
 BUILD_SECONDS: Final = 1800.0
 
 
@@ -41,18 +35,32 @@ def provide() -> Path:
     place.mkdir(parents=True, exist_ok=True)
     sys.stdout.write("images: building them into the cache, which takes minutes the first time\n")
     sys.stdout.flush()
-    with _docker(place) as (docker, is_ours), tempfile.TemporaryDirectory(dir=place) as fresh:
-        _provide_base(docker, Path(fresh), may_import=is_ours)
+    with engine.running() as is_ours, tempfile.TemporaryDirectory(dir=place) as fresh:
+        engine.provide_bases([BASE], may_make=is_ours)
         version = _version()
         for name, file in FILES.items():
-            build = [*docker, "build", "--quiet", "--network=host", "--file", file, "--tag", f"{name}:{version}", "."]
+            build = ["docker", "build", "--quiet", "--network=host", "--file", file, "--tag", f"{name}:{version}", "."]
             run(build, timeout=BUILD_SECONDS, folder=REPOSITORY)
         names = [f"{name}:{version}" for name in FILES]
-        run([*docker, "save", "--output", f"{fresh}/images.tar", *names], timeout=BUILD_SECONDS)
+        run(["docker", "save", "--output", f"{fresh}/images.tar", *names], timeout=BUILD_SECONDS)
         for old in place.glob("images-*.tar"):
             old.unlink(missing_ok=True)
         Path(fresh, "images.tar").replace(archive)
     return archive
+
+
+def build_all(*, in_ours: bool) -> None:
+    """All of images/, in the engine that runs; raises LabError."""
+    files = (REPOSITORY / "images").glob("*.Dockerfile")
+    bases = {
+        name for file in files for name in re.findall(r"^ARG \w*BASE=(\S+)", file.read_text("utf-8"), re.MULTILINE)
+    }
+    engine.provide_bases(sorted(bases), may_make=in_ours)
+    argv = ["make", "--no-print-directory", "images", f"IMAGE_FLAGS={'--network=host' if in_ours else ''}"]
+    try:
+        subprocess.run(argv, cwd=REPOSITORY, check=True, timeout=BUILD_SECONDS)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise LabError(f"the images were not built: {error}") from error
 
 
 def _fingerprint() -> str:
@@ -70,66 +78,3 @@ def _version() -> str:
     if found is None:
         raise LabError("pyproject.toml has no version")
     return found.group(1)
-
-
-@contextmanager
-def _docker(place: Path) -> Iterator[tuple[list[str], bool]]:
-    """The command that speaks to a daemon, and whether that is one of ours alone."""
-    with suppress(LabError):
-        run(["docker", "version", "--format", "{{.Server.Version}}"])
-        yield ["docker"], False
-        return
-    files = place / "docker"
-    with tempfile.TemporaryDirectory(prefix="lab-docker-") as folder, Path(folder, "log").open("wb") as log:
-        socket = f"unix://{folder}/socket"
-        own = ["--data-root", str(files), "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid", "-H", socket]
-        argv = ["dockerd", *own, "--bridge=none", "--iptables=false", "--ip6tables=false"]
-        try:
-            daemon = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
-        except OSError as error:
-            raise LabError(f"no docker to build images with: {error}") from error
-        try:
-            docker = ["docker", "--host", socket]
-            wait_until(lambda: _answers(docker), START_SECONDS, f"dockerd: {_last_line(Path(folder, 'log'))}")
-            yield docker, True
-        finally:
-            daemon.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                daemon.wait(START_SECONDS)
-            daemon.kill()
-
-
-def _answers(docker: list[str]) -> bool:
-    with suppress(LabError):
-        return bool(run([*docker, "version", "--format", "{{.Server.Version}}"]))
-    return False
-
-
-def _provide_base(docker: list[str], fresh: Path, *, may_import: bool) -> None:
-    for argv in (["image", "inspect", BASE], ["pull", "--quiet", BASE]):
-        try:
-            run([*docker, *argv], timeout=PULL_SECONDS)
-        except LabError as error:
-            failure = error
-        else:
-            return
-    if not may_import:
-        raise failure
-    sys.stdout.write(f"images: {BASE} can't be pulled; a Debian of this machine's mirror takes its place\n")
-    sys.stdout.flush()
-    root = fresh / "base"
-    mirror = run(["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]).split()[0]
-    debootstrap = ["debootstrap", "--variant=minbase", "--include=python3,python3-venv,ca-certificates"]
-    run([*debootstrap, "bookworm", str(root), mirror], timeout=BUILD_SECONDS)
-    # As this machine reaches packages: whom it trusts, and where pip looks.
-    for file in ("etc/ssl/certs/ca-certificates.crt", "etc/pip.conf"):
-        if Path("/", file).exists():
-            run(["cp", f"/{file}", str(root / file)])
-    archive = fresh / "base.tar"
-    leave_out = [f"--exclude=./{folder}/*" for folder in ("var/cache/apt", "var/lib/apt/lists", "proc", "sys")]
-    run(["tar", "-C", str(root), *leave_out, "-cf", str(archive), "."], timeout=BUILD_SECONDS)
-    run([*docker, "import", "--change", 'CMD ["python3"]', str(archive), BASE], timeout=BUILD_SECONDS)
-
-
-def _last_line(log: Path) -> str:
-    return (log.read_text("utf-8", "replace").splitlines() or ["nothing in its log"])[-1]

@@ -5,6 +5,7 @@
 #   lab/setup.sh          both
 #   lab/setup.sh cluster  both, and etcd, kube-apiserver, kubectl and helm, built once per machine
 #   lab/setup.sh kubelets all that, and what kubelets and the building of images need
+#   lab/setup.sh containers  both, and docker where no container engine answers
 # ROUTER="frr bird gobgp" names the routers that are wanted; FRR always is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -130,5 +131,10 @@ case "${1:-all}" in
     all) system; venv ;;
     cluster) system; venv; cluster ;;
     kubelets) NEEDS+="$KUBELETS"; system; venv; cluster kubelets ;;
-    *) fail "usage: lab/setup.sh [venv|system|cluster|kubelets]" ;;
+    containers)
+        docker version >/dev/null 2>&1 || NEEDS+="dockerd:docker.io debootstrap:debootstrap"
+        system
+        venv
+        ;;
+    *) fail "usage: lab/setup.sh [venv|system|cluster|kubelets|containers]" ;;
 esac

@@ -70,6 +70,8 @@ class Lab:
     """What runs in `tor`: one of ROUTERS."""
     agent_args: tuple[str, ...] = ()
     """More arguments of `announcer agent`, on every node."""
+    in_containers: bool = False
+    """Namespaces are those of containers; the manifest directory and FRR."""
 
     @property
     def is_cluster(self) -> bool:

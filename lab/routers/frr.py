@@ -102,6 +102,8 @@ def daemon_argv(lab: Lab, daemon: str) -> list[str]:
 
 
 def vtysh(lab: Lab, command: str) -> list[str]:
+    if lab.in_containers:
+        return ["docker", "exec", lab.namespace("tor"), "vtysh", "-c", command]
     return ["vtysh", "--vty_socket", str(lab.tor_dir), "-c", command]
 
 
