@@ -59,7 +59,7 @@ def test_api_server_takes_the_chart(server: Cluster, settings: tuple[str, ...]) 
 
 
 def test_api_server_takes_what_the_guide_applies(server: Cluster) -> None:
-    guide = (REPOSITORY / "docs" / "install.md").read_text("utf-8")
+    guide = (REPOSITORY / "docs" / "first-service.md").read_text("utf-8")
     blocks = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
     assert len(blocks) == 2
     for block in blocks:

@@ -1,4 +1,4 @@
-"""docs/install.md: the manifests of its first Service mean what the text beside them says."""
+"""docs/first-service.md: its manifests mean what the text beside them says."""
 
 import re
 from dataclasses import replace
@@ -12,7 +12,7 @@ from announcer.core.model import NodeName, Snapshot
 from lab.topology import REPOSITORY
 from tests.builders import endpoints, ip, kernel, pool, snapshot
 
-TEXT = (REPOSITORY / "docs" / "install.md").read_text("utf-8")
+TEXT = (REPOSITORY / "docs" / "first-service.md").read_text("utf-8")
 FIRST, ROUTED = (list(yaml.safe_load_all(text)) for text in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL))
 WEB = endpoints("web") | {"metadata": endpoints("web")["metadata"] | {"namespace": "default"}}
 
