@@ -19,7 +19,7 @@ from lab import control_plane, processes
 from lab.checks import READY, VIP_1, VIP_2, readiness
 from lab.command import LabError, inside, run, wait_until
 from lab.topology import MANIFEST_SETS, NODES, REPOSITORY, Lab
-from tests.e2e.laboratory import addresses, holders, put, row, service
+from tests.e2e.laboratory import addresses, holders, put, row, service, start_api, stop_api
 
 BUSY = "while True: pass"
 EVERY = tuple(node.short for node in NODES)
@@ -190,6 +190,12 @@ class Scene:
             return readiness(self.lab, node) == READY
         except LabError:
             return False
+
+    def learn_again(self) -> None:
+        """The API server comes back until every agent knows everything, and goes again."""
+        start_api(self.lab)
+        self.settle()
+        stop_api(self.lab)
 
     # Faults.
 
