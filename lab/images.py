@@ -56,7 +56,7 @@ def build_all(*, in_ours: bool) -> None:
         name for file in files for name in re.findall(r"^ARG \w*BASE=(\S+)", file.read_text("utf-8"), re.MULTILINE)
     }
     engine.provide_bases(sorted(bases), may_make=in_ours)
-    argv = ["make", "--no-print-directory", "images", f"IMAGE_FLAGS={'--network=host' if in_ours else ''}"]
+    argv = ["make", "--no-print-directory", "images", *(["IMAGE_FLAGS=--network=host"] if in_ours else [])]
     try:
         subprocess.run(argv, cwd=REPOSITORY, check=True, timeout=BUILD_SECONDS)
     except (OSError, subprocess.SubprocessError) as error:
