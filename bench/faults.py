@@ -140,9 +140,9 @@ def gone(scene: Scene, number: signal.Signals) -> Seen:
         scene.agent_returns(holder)
         scene.pause(3 * AFTER_SECONDS)
     held = record.of(address)
-    moved = min(h.begin for h in held if h.begin > begin) - begin
-    later = [h.node for h in held if h.begin > back]
-    both, lost = together(held), asked.outage(since=back)
+    first = min((h for h in held if h.begin > begin), key=lambda h: h.begin)  # on a busy machine it is told of late
+    later = [h.node for h in held if h.begin > back and h is not first]
+    moved, both, lost = first.begin - begin, together(held), asked.outage(since=back)
     ok = moved <= GONE_MOST and both == 0 and not later and lost == 0
     return Seen(value=moved, ok=ok, text=f"together {both:.3f} s, moved back {later}, lost on return {lost:.3f} s")
 
