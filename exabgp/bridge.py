@@ -46,10 +46,9 @@ COMMAND_BYTES = 64 * 1024
 EVENT_BYTES = 8 * 1024 * 1024
 TO_CLIENT_BYTES = 16 * 1024 * 1024
 READ_BYTES = 256 * 1024
-CHECK_SECONDS, END_SECONDS = 30.0, 1.0
+CHECK_SECONDS, END_SECONDS, ERROR_CHARACTERS = 30.0, 1.0, 300
 CONFIGURATION, CANDIDATE, CHECKED = "exabgp.conf", "exabgp.next", "exabgp.checked"
 """What ExaBGP runs, what it is to run, and the latter while it is checked."""
-ERROR_CHARACTERS = 300
 DESCRIPTION = re.compile(r"description ([A-Za-z0-9-]+);")
 
 _ADDRESS = "[0-9A-Fa-f:.]{2,45}"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lab import processes
 from lab.command import inside, run, wait_until
 from lab.routers import bird
 from lab.routers.bird import BIRD
@@ -31,6 +32,7 @@ template bgp node {{
     error wait time 1, 2;
 }}
 """
+NAME = "second"
 START_SECONDS, PAUSE_SECONDS = 10.0, 1
 
 
@@ -61,10 +63,10 @@ def second_router(lab: Lab) -> Iterator[None]:
     (folder / "bird.conf").write_text(conf(), "utf-8")
     bird_argv = inside(tor, bird.argvs(home(lab))["bird"])
     again = f"trap 'kill $child; exit' TERM; while :; do \"$@\" & child=$!; wait $child; sleep {PAUSE_SECONDS}; done"
-    with lab.log("bird").open("ab") as log:
-        process = subprocess.Popen(["sh", "-c", again, "sh", *bird_argv], stdout=log, stderr=log)
+    process = processes.spawn(lab, NAME, ["sh", "-c", again, "sh", *bird_argv])
+    processes.record(lab, NAME, process.pid)  # so that it ends with the lab
     try:
-        wait_until(lambda: pid(lab) is not None, START_SECONDS, f"{BIRD}: see {lab.log('bird')}")
+        wait_until(lambda: pid(lab) is not None, START_SECONDS, f"{BIRD}: see {lab.log(NAME)}")
         yield
     finally:
         if found := pid(lab):
