@@ -1,5 +1,9 @@
-"""The alerts of deploy/components/prometheus by Prometheus' own promtool: when each fires, and what it says."""
+"""The alerts of deploy/components/prometheus by Prometheus' own promtool: when each fires, and what it says.
 
+And that the dashboard's questions are PromQL.
+"""
+
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +11,7 @@ import yaml
 
 from lab import binaries
 from lab.command import run
-from tests.deploying import alerts
+from tests.deploying import DEPLOY, alerts
 
 pytestmark = pytest.mark.long
 NODE = 'instance="10.0.0.1:9720", job="agents", node="n1"'
@@ -160,6 +164,18 @@ def test_promtool_sees_each_alert_fire_and_none_while_all_is_well(tmp_path: Path
     document = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}
     (tmp_path / "tests.yaml").write_text(yaml.safe_dump(document))
     run([promtool, "test", "rules", str(tmp_path / "tests.yaml")], timeout=60.0)
+
+
+def test_dashboard_asks_what_prometheus_understands(tmp_path: Path) -> None:
+    """As recording rules, with what Grafana puts in place of its variables."""
+    dashboard = json.loads((DEPLOY / "components" / "dashboard" / "announcer.json").read_text("utf-8"))
+    asked = [one["expr"] for panel in dashboard["panels"] for one in panel.get("targets", ())]
+    texts = [text.replace("$__rate_interval", "1m").replace("$node", "n1") for text in asked]
+    assert texts
+    assert not any("$" in text for text in texts)
+    rules = [{"record": f"panel:{i}", "expr": text} for i, text in enumerate(texts)]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    run([str(binaries.provide_promtool()), "check", "rules", str(tmp_path / "rules.yaml")], timeout=60.0)
 
 
 def test_each_alert_has_its_case() -> None:
