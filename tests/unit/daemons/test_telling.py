@@ -4,12 +4,15 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from announcer.core import own
 from announcer.daemons import telling
 from announcer.daemons.allocator import Allocator, Alone
 from announcer.daemons.process import run_until_told
-from announcer.metrics import Address
+from announcer.metrics import Address, TlsFiles
 from tests.builders import group, node, service
 from tests.fakes.store import FakeStore
 from tests.unit.daemons.test_agent import TOR, earlier, rig, run
@@ -130,5 +133,25 @@ def test_farewell_waits_for_nobody_who_is_being_served() -> None:
             async with asyncio.timeout(5):
                 await run_until_told(lambda: telling.beside(work, server), farewell)
             assert said[1] - said[0] < 0.5
+
+    run(test)
+
+
+@pytest.mark.parametrize("process", ["agent", "allocator"])
+def test_both_processes_serve_by_the_files_that_they_are_given(process: str, caplog: pytest.LogCaptureFixture) -> None:
+    files = TlsFiles(certificate=Path("/none/tls.crt"), key=Path("/none/tls.key"))
+    address = Address(host="127.0.0.1", port=0)
+
+    async def test() -> None:
+        async with rig() as found:
+            allocator = Allocator(FakeStore(), Alone())
+            agent = process == "agent"
+            server = telling.agent_server(address, files, found.agent) if agent else None
+            server = server or telling.allocator_server(address, files, allocator)
+            assert server is not None
+            running = asyncio.ensure_future(server.run())
+            await until(lambda: "--metrics-cert /none/tls.crt" in "".join(str(vars(one)) for one in caplog.records))
+            running.cancel()
+            await asyncio.wait({running})
 
     run(test)
