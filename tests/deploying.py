@@ -31,15 +31,16 @@ def kustomize(place: str | Path) -> list[Raw]:
     return [one for one in yaml.safe_load_all(text) if one]
 
 
-def composed(folder: Path, *components: str) -> Path:
-    """A kustomization in that folder, of deploy/base and those of deploy/components, as people make their own."""
+def composed(folder: Path, *components: str, place: str = "base", **more: str) -> Path:
+    """A kustomization in that folder, of a place and components of deploy/, as people make their own."""
     (folder / "kustomization.yaml").write_text(
         json.dumps(
             {
                 "apiVersion": "kustomize.config.k8s.io/v1beta1",
                 "kind": "Kustomization",
-                "resources": [os.path.relpath(DEPLOY / "base", folder)],
+                "resources": [os.path.relpath(DEPLOY / place, folder)],
                 "components": [os.path.relpath(DEPLOY / "components" / name, folder) for name in components],
+                **more,
             }
         )
     )

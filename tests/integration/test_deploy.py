@@ -51,6 +51,18 @@ def test_api_server_takes_the_components(server: Cluster, tmp_path: Path) -> Non
     server.kubectl("apply", "-k", str(tmp_path), "--dry-run=server", "--warnings-as-errors")
 
 
+@pytest.mark.parametrize("place", NAMESPACES)
+def test_components_go_with_overlays_in_their_namespace(server: Cluster, tmp_path: Path, place: str) -> None:
+    components = ("prometheus", "dashboard", "bfd", "metrics-mtls")
+    objects = kustomize(composed(tmp_path, *components, place=place, namespace=NAMESPACES[place]))
+    assert {one["metadata"]["namespace"] for one in objects if "namespace" in one["metadata"]} == {NAMESPACES[place]}
+    schemes = [
+        one["readinessProbe"]["httpGet"]["scheme"] for pod in pods(objects).values() for one in pod["containers"][:1]
+    ]
+    assert schemes == ["HTTPS", "HTTPS"]
+    server.kubectl("apply", "-k", str(tmp_path), "--dry-run=server", "--warnings-as-errors")
+
+
 @pytest.mark.parametrize("settings", [(), ("podMonitors=true", "allocator.replicas=3")], ids=["default", "changed"])
 def test_api_server_takes_the_chart(server: Cluster, settings: tuple[str, ...]) -> None:
     text = chart_text(*settings, more=("--include-crds",))
