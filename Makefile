@@ -99,7 +99,7 @@ bench-failover: setup ## what a client sees of every fault and planned change, 3
 
 .PHONY: bench-bgp
 bench-bgp: ROUTER := frr bird gobgp
-bench-bgp: setup ## drain, hold time, latency, 10,000 routes, idle cost with FRR and BIRD; fails where a bound is not held (RUNS=, CASES=; needs root)
+bench-bgp: setup ## drain, hold time, BFD, latency, 10,000 routes, idle cost with FRR and BIRD; fails where a bound is not held (RUNS=, CASES=; needs root)
 	@$(BIN)/python -m bench.bgp --runs $(or $(RUNS),30) $(CASES)
 
 .PHONY: bench-soak
