@@ -126,7 +126,17 @@ def freeze(chaos: Chaos) -> Undo | None:
         with suppress(ProcessLookupError):
             os.kill(pid or 0, signal.SIGCONT)
 
+    _meanwhile(chaos)
     return thaw if pid else None
+
+
+def _meanwhile(chaos: Chaos) -> None:
+    """What is decided while nothing arrives, or nobody listens."""
+    for _ in range(chaos.dice.randint(0, 3)):
+        act = chaos.dice.choice((edit_services, flicker, exclude))
+        chaos.done[act.__name__] += 1
+        act(chaos)
+        chaos.pause(chaos.dice.choice((0.05, 0.5, 2.5)))
 
 
 def _chosen(chaos: Chaos, kinds: tuple[str, ...]) -> str:
@@ -135,18 +145,14 @@ def _chosen(chaos: Chaos, kinds: tuple[str, ...]) -> str:
 
 
 def black_hole(chaos: Chaos) -> Undo:
-    """The routers lose every packet to a node; no link goes down. What is decided meanwhile goes into the hole."""
+    """The routers lose every packet to a node; no link goes down."""
     node = chaos.dice.choice(NODES)
     ip = ["ip", "-n", chaos.lab.namespace("tor"), "route"]
     both = [str(node.address), str(node.address_v6)]
     chaos.say(f"black hole before {node.name}")
     for address in both:
         run([*ip, "replace", "blackhole", address])
-    for _ in range(chaos.dice.randint(0, 3)):
-        chaos.pause(chaos.dice.choice((0.05, 0.5, 2.5)))
-        act = chaos.dice.choice((edit_services, flicker, exclude))
-        chaos.done[act.__name__] += 1
-        act(chaos)
+    _meanwhile(chaos)
 
     def heal() -> None:
         chaos.say(f"no black hole before {node.name}")

@@ -1,9 +1,10 @@
 """Proven moments: what nodes say is proven, against what routers have, session by session, at any time.
 
 A session counts where its node's agent answers, and says that ExaBGP is known, the session established, every route
-proven and none on its way; where both ends have the same TCP connection with nothing in it on its way; and where all
-that is the same before and after the router was asked. So nothing is said of a session in a black hole: what was sent
-there is proven to be sent. What differs is looked at until it is the same, or something else is said, or time is over.
+proven and none on its way; where both ends have the same TCP connection, with nothing on its way to the router; and
+where all that is the same before and after the router was asked. So nothing is said of a session in a black hole: what
+was sent there is proven to be sent. What differs is looked at until it is the same, or something else is said, or time
+is over.
 """
 
 import json
@@ -111,16 +112,17 @@ class Judge:
         return found
 
     def _connections(self) -> dict[End, tuple[str, str]]:
-        """Connections that both ends have, by address and port of both, and all of whose bytes were read."""
-        ours = {pair for node in NODES for pair in self._quiet(self.lab.namespace(node.short))}
-        theirs = {(far, near) for near, far in self._quiet(self.lab.namespace("tor"))}
+        """Connections that both ends have, by address and port of both, with nothing on its way to the router: all that
+        the node gave was acknowledged there (RFC 9293 §3.4), and read.
+        """
+        ours = {(n, f) for node in NODES for _, unsent, n, f in self._sockets(node.short) if unsent == "0"}
+        theirs = {(f, n) for unread, _, n, f in self._sockets("tor") if unread == "0"}
         return {(host(far), host(near)): (near, far) for near, far in ours & theirs}
 
-    def _quiet(self, namespace: str) -> Iterator[tuple[str, str]]:
-        for line in run(inside(namespace, ["ss", "-tnH", "state", "established"])).splitlines():
-            unread, unsent, near, far = line.split()[:4]
-            if (unread, unsent) == ("0", "0"):
-                yield near, far
+    def _sockets(self, name: str) -> Iterator[list[str]]:
+        """Bytes that are not read, and not acknowledged; address and port here and there."""
+        argv = ["ss", "-tnH", "state", "established"]
+        return (line.split()[:4] for line in run(inside(self.lab.namespace(name), argv)).splitlines())
 
     def table(self, wanted: Iterable[str] | None = None) -> Table:
         """Of those routers that answer. A path that drains counts as another prefix."""
