@@ -13,7 +13,7 @@ from lab import binaries
 from lab.command import run
 from tests.deploying import DEPLOY, alerts
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(binaries.BUILD_SECONDS)]
 NODE = 'instance="10.0.0.1:9720", job="agents", node="n1"'
 LABELS = {"instance": "10.0.0.1:9720", "job": "agents", "node": "n1"}
 RULES = {rule["alert"]: rule for rule in alerts()}
