@@ -171,6 +171,25 @@ def test_thousand_addresses_of_a_dead_node_are_taken_at_once() -> None:
     assert len([m for at, _, m in world.moves if at > 8]) == taken
 
 
+def test_many_addresses_are_asked_for_rarely_and_all_at_once_when_their_agent_is_gone() -> None:
+    """Three hundred addresses: each every three seconds, a hundred questions a second in all. One that nobody
+    answers is enough to ask for the rest.
+    """
+    world = World(seed=1, nodes=3, addresses=300)
+    world.run(20)
+    asked = world.asked
+    world.run(6)
+    assert 500 <= world.asked - asked <= 700
+    victim = world.holders(world.vips[0])[0]
+    began, count = world.now, sum(world.holders(v) == [victim] for v in world.vips)
+    world.kill(world.hosts[victim])
+    world.run(17)
+    taken = [at - began for at, _, move in world.moves if at > began and move.cause is Cause.AGENT_GONE]
+    assert len(taken) == count
+    assert max(taken) < world.timing.fence + 2.5
+    assert all(len(world.holders(v)) == 1 for v in world.vips)
+
+
 @pytest.mark.parametrize("gone", ["kill", "stop"])
 @some
 @given(seed=SEED)

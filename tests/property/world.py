@@ -13,7 +13,16 @@ from random import Random
 
 from announcer.core import own
 from announcer.core.elect import elect
-from announcer.core.model import Action, IfName, IPAddress, NodeName, PutAddresses, RemoveAddresses, WireEvent
+from announcer.core.model import (
+    Action,
+    IfName,
+    IPAddress,
+    NodeName,
+    PutAddresses,
+    RemoveAddresses,
+    SendProbe,
+    WireEvent,
+)
 from announcer.core.own import Frames, Key, May, Move, Neighbor, OwnLink, Present, Refreshed, Tick, Timing
 from announcer.wire.sockets import GATHER
 from tests.property.segment import ETH0, Host, Segment, gateways
@@ -43,6 +52,8 @@ class World(Segment):
         self.scores = dict[NodeName, int]()
         self.moves = list[tuple[float, NodeName, Move]]()
         self.trace = list[str]()
+        self.asked = 0
+        """For how many addresses somebody has asked on the wire."""
         self.looks = list[Callable[[], None]]()
         self._queue, self._count = list[tuple[float, int, Callable[[], None]]](), count()
         self.vips, self.leads = _addresses(addresses, families)
@@ -265,6 +276,7 @@ class World(Segment):
                 for vip in action.addresses:
                     host.addresses.pop((action.ifname, vip), None)
             case _:
+                self.asked += len(action.addresses) if isinstance(action, SendProbe) else 0
                 if asked := self.transmit(host, action):
                     self.tell(host, asked)
 

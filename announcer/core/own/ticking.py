@@ -156,6 +156,8 @@ def _ask_holder(work: Work, key: Key, entry: Entry) -> None:
             is_node = entry.holder in work.neighbors
             cause = Cause.AGENT_GONE if is_node else Cause.FOREIGN_GONE
             work.claim(key, entry, cause, work.now - entry.heard)
+            if is_node:
+                work.suspect(key[0], entry.holder)
             return
     work.probes[key] = None
     work.set(key, entry._replace(asking=work.now, due=work.now + work.timing.watch))

@@ -117,16 +117,23 @@ class Work:
         self.set(key, told._replace(due=self.next_look(key, told)))
 
     def next_look(self, key: Key, entry: Entry) -> float:
-        """The first asks once a second, half of its addresses at a time; those behind only in case that its agent is
-        gone as well. A host that is no node is asked ever more rarely.
+        """The first asks once a second, half of its addresses at a time; of many each more rarely, as those of an agent
+        that is gone fall together, and one of them is enough to ask for all (`suspect`). Those behind ask only in case
+        that the first's agent is gone as well. A host that is no node is asked ever more rarely.
         """
-        watch = self.timing.watch
+        watch, share = self.timing.watch, max(1.0, len(self.entries) / self.timing.asked_each)
         if entry.holder not in self.neighbors:
             return self.now + min(max(watch, self.now - entry.since), self.timing.foreign_most)
         if entry.position:
-            return self.now + 10 * watch * entry.position
+            return self.now + 10 * watch * share * entry.position
         is_fresh = self.before.entries.get(key, entry).phase is not Phase.WATCHING
-        return self.now + watch + (watch * (int(key[1]) % 2) / 2 if is_fresh else 0.0)
+        return self.now + watch * share + (watch / 2 * (int(key[1]) % int(2 * share)) if is_fresh else 0.0)
+
+    def suspect(self, ifname: IfName, holder: str) -> None:
+        """Ask for everything else of a holder with the next beat."""
+        for key, entry in self.entries.items():
+            if key[0] == ifname and entry.holder == holder and entry.phase is WATCHING and entry.due > self.now:
+                self.entries[key] = entry._replace(due=self.now)
 
     def move(self, key: Key, old: str, new: str, cause: Cause, silent_seconds: float = 0.0) -> None:
         names = [self.node_of(who) or who for who in (old, new)]
