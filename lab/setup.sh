@@ -32,7 +32,6 @@ containerd:containerd
 ctr:containerd
 runc:runc
 /usr/lib/cni/ptp:containernetworking-plugins
-conntrack:conntrack
 nsenter:util-linux
 docker:docker.io
 dockerd:docker.io

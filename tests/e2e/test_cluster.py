@@ -3,13 +3,14 @@
 import json
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
 
 from lab import control_plane, live, nodes, pods, processes
-from lab.checks import VIP_1, VIP_2, VIP_3, VIP_3_V6
+from lab.checks import VIP_1, VIP_2, VIP_3, VIP_3_V6, fetch
 from lab.command import LabError, inside, run
 from lab.topology import NODES, REPOSITORY, Lab, LabNode
 from tests.e2e.laboratory import addresses, holders, hops, keeps_promises, laboratory, routes, stream, until
@@ -46,17 +47,23 @@ def agents(lab: Lab) -> set[str]:
     return {pod["metadata"]["uid"] for pod in found if pod["metadata"]["name"].startswith("announcer-agent")}
 
 
-def is_rolled_out(lab: Lab) -> bool:
+def is_rolled_out(lab: Lab, answers: Counter[str]) -> bool:
+    """Counts who answers new connections meanwhile, by way of kube-proxy."""
+    for address in (VIP_1, VIP_3):
+        answers.update(fetch(lab, address, 10))
     with suppress(LabError):
         return bool(kubectl(lab, *SYSTEM, "rollout", "status", "daemonset/announcer-agent", "--timeout=1s"))
     return False
 
 
 def test_rolling_restart_of_the_agents_loses_no_packet(lab: Lab) -> None:
+    answers: Counter[str] = Counter()
     before, held = agents(lab), [holders(lab, VIP_1, "eth0"), holders(lab, VIP_2, "eth1")]
     with stream(lab, VIP_1, VIP_2, VIP_3, VIP_3_V6, seconds=300):
         kubectl(lab, *SYSTEM, "rollout", "restart", "daemonset/announcer-agent")
-        until(lambda: is_rolled_out(lab), seconds=240, what="the rollout")
+        until(lambda: is_rolled_out(lab, answers), seconds=240, what="the rollout")
+    print(f"new connections: {dict(answers)}")
+    assert set(answers) == {node.name for node in NODES}
     assert not agents(lab) & before
     assert [holders(lab, VIP_1, "eth0"), holders(lab, VIP_2, "eth1")] == held
 
