@@ -87,13 +87,14 @@ class Stream:
     """Echo requests at 1 kHz from the external host, answered by the holder's kernel."""
 
     def __init__(self, lab: Lab, address: object, seconds: float) -> None:
-        argv = ["ping", "-n", "-i", "0.001", "-w", f"{seconds:.0f}", str(address)]
+        # Not -w: with that, ping ends at the first error that a router reports.
+        argv = ["ping", "-n", "-i", "0.001", "-c", f"{seconds * 1000:.0f}", str(address)]
         self._output = lab.run_dir / f"stream-{address}"
         with self._output.open("w", encoding="ascii") as output:
             self._process = subprocess.Popen(inside(lab.namespace("host"), argv), stdout=output)
 
     def has_answers(self, count: int) -> bool:
-        """Or will never have them, as its time is over."""
+        """Or will never have them, as all of its packets are sent."""
         return self.answers() >= count or self._process.poll() is not None
 
     def answers(self) -> int:
@@ -125,7 +126,7 @@ def unwrapped(numbers: Iterable[int]) -> Iterator[int]:
 def stream(lab: Lab, *addresses: object, lost: int = 0, seconds: float = STREAM_SECONDS) -> Iterator[None]:
     """While the block runs, no more than `lost` packets to any of the addresses get no answer.
 
-    `seconds` bounds a stream that nobody stops.
+    `seconds` bounds a stream that nobody stops; it takes longer where the machine can't send at 1 kHz.
     """
     streams = [(address, Stream(lab, address, seconds)) for address in addresses]
     try:
