@@ -284,6 +284,7 @@ def _observed(address: IPAddress, peer: _Peer) -> ObservedPeer:
     return ObservedPeer(
         peer_address=address,
         is_established=peer.is_established and peer.is_learned,
+        is_learned=peer.is_learned,
         routes=dict(peer.routes),
         pending=frozenset(peer.in_flight),
         refused=frozenset(peer.refused),

@@ -158,7 +158,8 @@ class AdvertisedRoute:
 class ObservedPeer:
     """A session as the sidecar shows it. `pending` prefixes have a change in flight whose outcome isn't seen yet;
     of `refused` ones ExaBGP didn't take the last change, whether or not it is asked again by now. `families` (4, 6)
-    are those that both ends agreed to, empty where that isn't known.
+    are those that both ends agreed to, empty where that isn't known. Without `is_learned` the session may be up, with
+    other routes than these.
 
     `since` is when it came up or ended, by this node's clock, in UTC: for people; None where nobody knows, and only
     about then where it was not seen but told afterwards. `last_error` is what is wrong, or why the session last ended:
@@ -167,6 +168,7 @@ class ObservedPeer:
 
     peer_address: IPAddress
     is_established: bool
+    is_learned: bool = True
     routes: Mapping[IPNetwork, AdvertisedRoute] = field(default_factory=dict)
     pending: frozenset[IPNetwork] = frozenset()
     refused: frozenset[IPNetwork] = frozenset()

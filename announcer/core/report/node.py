@@ -79,7 +79,7 @@ def is_drained(desired: Desired, ownership: Ownership, bgp: ObservedBgp | Unknow
         return False
     if isinstance(bgp, Unknown):
         return not desired.bgp and not desired.keep_peers and desired.are_peers_known
-    return not any(peer.routes or peer.pending for peer in bgp.peers)
+    return not any(peer.routes or peer.pending or not peer.is_learned for peer in bgp.peers)
 
 
 def link_status(link: LinkReport) -> Status:

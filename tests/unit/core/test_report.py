@@ -62,6 +62,7 @@ def tor(*, has_route: bool = True, is_pending: bool = False, **more: Any) -> Obs
         ({}, Phase.LEAVING, tor(has_route=False), False),
         ({}, Phase.WATCHING, tor(), False),
         ({}, Phase.WATCHING, tor(has_route=False, is_pending=True), False),
+        ({}, Phase.WATCHING, tor(has_route=False, is_established=False, is_learned=False), False),
         ({}, Phase.WATCHING, UNKNOWN, True),
         ({"bgp": {TOR: {}}}, Phase.WATCHING, UNKNOWN, False),
         ({"keep_peers": frozenset({TOR})}, Phase.WATCHING, UNKNOWN, False),

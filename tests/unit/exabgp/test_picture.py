@@ -77,10 +77,10 @@ def test_picture_shows_a_peer_that_is_given_up_as_not_established_until_it_speak
     picture.states(state(), NOON)
     family = picture.await_end_of_rib(PEER)
     picture.give_up()
-    assert not seen(picture).is_established
+    assert (seen(picture).is_established, seen(picture).is_learned) == (False, False)
     assert seen(picture).last_error
     picture.end_of_rib(lines.EndOfRib(peer_address=PEER, family=family))
-    assert seen(picture).is_established
+    assert (seen(picture).is_established, seen(picture).is_learned) == (True, True)
 
 
 def test_session_that_began_before_our_eyes_needs_no_learning() -> None:
