@@ -2,9 +2,9 @@
 
 It answers one request a connection, takes CONNECTIONS_MOST at once, and gives each REQUEST_SECONDS in all, so that who
 asks slowly or often costs the process nothing that it needs. /leave answers when the process may be ended, as long as
-that takes, for LEAVING_MOST at once. A port that can't be had and certificates that can't be used are tried again:
-metrics are no reason not to announce. Where a client's certificate is demanded, it is for /metrics only, as the kubelet
-has none.
+that takes, for LEAVING_MOST at once, and only who asks from the node itself: others could keep its `preStop` out. A
+port that can't be had and certificates that can't be used are tried again: metrics are no reason not to announce. Where
+a client's certificate is demanded, it is for /metrics only, as the kubelet has none.
 """
 
 import asyncio
@@ -132,7 +132,8 @@ class Server:
             async with asyncio.timeout(self._request_seconds) as patience:
                 if self._tls is not None:
                     await writer.start_tls(self._tls.context(), ssl_handshake_timeout=self._request_seconds)
-                writer.write(_text(await self._respond(reader, patience, may_scrape=self._may_scrape(writer))))
+                may_scrape, leave = self._may_scrape(writer), self.leave if _is_here(writer) else None
+                writer.write(_text(await self._respond(reader, patience, leave, may_scrape=may_scrape)))
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
@@ -147,7 +148,14 @@ class Server:
             return True
         return bool(writer.get_extra_info("peercert"))
 
-    async def _respond(self, reader: asyncio.StreamReader, patience: asyncio.Timeout, *, may_scrape: bool) -> _Answer:
+    async def _respond(
+        self,
+        reader: asyncio.StreamReader,
+        patience: asyncio.Timeout,
+        leave: Callable[[], Awaitable[str]] | None,
+        *,
+        may_scrape: bool,
+    ) -> _Answer:
         if len(self._serving) > CONNECTIONS_MOST:
             return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"too many connections\n")
         try:
@@ -155,10 +163,10 @@ class Server:
         except asyncio.LimitOverrunError:
             return _Answer(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, b"too large\n")
         match head.partition("\r\n")[0].split(" "):
-            case ["GET", "/leave", "HTTP/1.1" | "HTTP/1.0"] if self.leave and self._leaving < LEAVING_MOST:
-                return await self._wait(self.leave, patience)
+            case ["GET", "/leave", "HTTP/1.1" | "HTTP/1.0"] if leave and self._leaving < LEAVING_MOST:
+                return await self._wait(leave, patience)
             case ["GET", target, "HTTP/1.1" | "HTTP/1.0"]:
-                return self._get(target.partition("?")[0], may_scrape=may_scrape)
+                return self._get(target.partition("?")[0], may_scrape=may_scrape, may_leave=leave is not None)
             case [_, _, "HTTP/1.1" | "HTTP/1.0"]:
                 return _Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET\n")
         return _Answer(HTTPStatus.BAD_REQUEST, b"no HTTP/1.1 request\n")
@@ -172,7 +180,7 @@ class Server:
             self._leaving -= 1
             patience.reschedule(asyncio.get_running_loop().time() + self._request_seconds)
 
-    def _get(self, path: str, *, may_scrape: bool) -> _Answer:
+    def _get(self, path: str, *, may_scrape: bool, may_leave: bool) -> _Answer:
         match path:
             case "/metrics" if not may_scrape:
                 text = f"/metrics wants a client certificate that {CLIENT_CA} has signed\n"
@@ -187,9 +195,15 @@ class Server:
                     return _Answer(HTTPStatus.OK, b"ready\n")
                 text = "".join(f"not ready: {one}\n" for one in why)
                 return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, text.encode())
-            case "/leave" if self.leave:
+            case "/leave" if may_leave:
                 return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"too many wait for it already\n")
         return _Answer(HTTPStatus.NOT_FOUND, b"there are /metrics, /healthz and /readyz\n")
+
+
+def _is_here(writer: asyncio.StreamWriter) -> bool:
+    """Whether who asks is on this node: answers to an address that it has itself reach nobody else."""
+    asks, asked = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
+    return bool(asks) and asks[0] == asked[0]
 
 
 def _text(answer: _Answer) -> bytes:

@@ -39,17 +39,18 @@ async def serving(
         await asyncio.wait({running})
 
 
-async def ask(server: Server, text: bytes) -> str:
+async def ask(server: Server, text: bytes, come_from: str = HOME) -> str:
     await until(lambda: server.port)
-    reader, writer = await asyncio.open_connection(HOME, server.port)
+    reader, writer = await asyncio.open_connection(HOME, server.port, local_addr=(come_from, 0))
     writer.write(text)
     answer = (await reader.read()).decode()
     writer.close()
     return answer
 
 
-async def get(server: Server, path: str) -> tuple[int, str]:
-    head, _, body = (await ask(server, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())).partition("\r\n\r\n")
+async def get(server: Server, path: str, come_from: str = HOME) -> tuple[int, str]:
+    answer = await ask(server, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), come_from)
+    head, _, body = answer.partition("\r\n\r\n")
     return int(head.split(" ")[1]), body
 
 
@@ -137,6 +138,22 @@ def test_leave_answers_when_it_is_over_to_a_few_at_once() -> None:
             assert [await one for one in left] == [(200, "drained\n")] * LEAVING_MOST
         async with serving() as (server, _):
             assert (await get(server, "/leave"))[0] == 404
+
+    run(test)
+
+
+def test_leave_is_for_the_node_itself_and_others_fill_nothing() -> None:
+    async def test() -> None:
+        async def leave() -> str:
+            return "drained"
+
+        async with serving(leave=leave) as (server, _):
+            unknown = await get(server, "/no", "127.0.0.9")
+            assert unknown[0] == 404
+            assert await get(server, "/leave", "127.0.0.9") == unknown
+            assert await get(server, "/leave?", "127.0.0.9") == unknown
+            assert (await get(server, "/healthz", "127.0.0.9"))[0] == 200
+            assert await get(server, "/leave") == (200, "drained\n")
 
     run(test)
 
