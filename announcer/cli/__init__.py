@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     agent.add_argument(
         "--drain-seconds",
+        dest="pace",
         type=_pace,
         default=Pace(),
         metavar="SECONDS",

@@ -45,7 +45,7 @@ async def agent(arguments: argparse.Namespace) -> int:
             sidecar=sidecar,
             owner=owner,
             clock=time.monotonic,
-            pace=arguments.drain_seconds,
+            pace=arguments.pace,
             classes=stores.classes(arguments),
             guards_ports=arguments.port_guard == "on",
             bfd=Bfdd(arguments.bfd_dir, lambda: daemon.loop.wake()) if arguments.bfd_dir else None,

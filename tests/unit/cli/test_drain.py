@@ -10,6 +10,7 @@ from aiohttp import web
 from announcer.cli import _parser
 from announcer.cli import drain as command
 from announcer.core.dialects import EXCLUDE_LABEL
+from announcer.core.plan import Pace
 from tests import kube
 
 DRAINED, SERVING = True, False
@@ -97,3 +98,7 @@ def test_what_never_comes_ends_with_1_and_says_why(
 ) -> None:
     assert drain(tmp_path, Api(before=(5, DRAINED), after=[after]), "--wait=0.3") == 1
     assert told in capsys.readouterr().err
+
+
+def test_drain_seconds_of_the_agent_are_its_pace() -> None:
+    assert _parser().parse_args(["agent", "--node=n1", "--drain-seconds=3"]).pace == Pace.of(3.0)
