@@ -186,7 +186,7 @@ def test_many_addresses_are_asked_for_rarely_and_all_at_once_when_their_agent_is
     world.run(17)
     taken = [at - began for at, _, move in world.moves if at > began and move.cause is Cause.AGENT_GONE]
     assert len(taken) == count
-    assert max(taken) < world.timing.fence + 2.5
+    assert max(taken) < world.timing.fence + 4
     assert all(len(world.holders(v)) == 1 for v in world.vips)
 
 

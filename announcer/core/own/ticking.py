@@ -27,6 +27,7 @@ def tick(work: Work) -> None:
             _act(work, key, entry)
         elif entry.due < work.wake and not at_beats(entry.phase):
             work.wake = entry.due
+    work.suspect()
     if work.now >= work.refresh:
         work.refreshes += [key for key, entry in work.entries.items() if entry.is_held]
         work.refresh = work.now + work.timing.refresh
@@ -149,16 +150,16 @@ def _ask_holder(work: Work, key: Key, entry: Entry) -> None:
 
     Those behind ask more often before they claim, or they could do so at the same moment as the first.
     """
+    seen = work.watches.get((key[0], entry.holder))
+    is_quiet = seen is not None and not seen.is_dead and (seen.silent > 0 or seen.doubted is not None)
+    is_node = entry.holder in work.neighbors
     if entry.silent >= work.timing.probes + 2 * entry.position:
-        seen = work.watches.get((key[0], entry.holder))
-        is_quiet = seen is not None and not seen.is_dead and (seen.silent > 0 or seen.doubted is not None)
         if not is_quiet and _hears(work, key[0]):
-            is_node = entry.holder in work.neighbors
             cause = Cause.AGENT_GONE if is_node else Cause.FOREIGN_GONE
             work.claim(key, entry, cause, work.now - entry.heard)
-            if is_node:
-                work.suspect(key[0], entry.holder)
             return
+    elif entry.silent and is_node and not is_quiet:
+        work.suspects.add((key[0], entry.holder))
     work.probes[key] = None
     work.set(key, entry._replace(asking=work.now, due=work.now + work.timing.watch))
 

@@ -4,6 +4,7 @@ Out come Actions in the order in which they are to be carried out: addresses bef
 that of a thousand addresses the first are announced before the last are on the link.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from math import inf
 
@@ -22,7 +23,7 @@ from announcer.core.model import (
 )
 from announcer.core.own.order import is_watcher, successors
 from announcer.core.own.timing import Timing
-from announcer.core.own.values import Cause, Entry, Key, Move, Ownership, OwnLink, Phase, Step
+from announcer.core.own.values import Cause, Entry, Key, Move, Ownership, OwnLink, Phase, Step, Target
 
 PORTION = 64
 WATCHING, HOLDING = Phase.WATCHING, Phase.HOLDING
@@ -43,6 +44,8 @@ class Work:
         self.refreshes, self.probes = list[Key](), dict[Key, None]()
         self.echoes: dict[IfName, list[Echo]] = {}
         self.moves = list[Move]()
+        self.suspects = set[Target]()
+        self._counts: Counter[Target] | None = None
 
     # -- entries -------------------------------------------------------------------------------------------------
 
@@ -117,22 +120,32 @@ class Work:
         self.set(key, told._replace(due=self.next_look(key, told)))
 
     def next_look(self, key: Key, entry: Entry) -> float:
-        """The first asks once a second, half of its addresses at a time; of many each more rarely, as those of an agent
-        that is gone fall together, and one of them is enough to ask for all (`suspect`). Those behind ask only in case
-        that the first's agent is gone as well. A host that is no node is asked ever more rarely.
+        """The first asks once a second, half of its addresses at a time. Of a holder of many, it asks for each more
+        rarely: those of an agent that is gone fall together, and one that nobody answers for is enough to ask for all
+        (`suspect`). Those behind ask only in case that the first's agent is gone as well. A host that is no node is
+        asked ever more rarely.
         """
-        watch, share = self.timing.watch, max(1.0, len(self.entries) / self.timing.asked_each)
+        watch = self.timing.watch
         if entry.holder not in self.neighbors:
             return self.now + min(max(watch, self.now - entry.since), self.timing.foreign_most)
+        share = max(1.0, self._held_by(key[0], entry.holder) / self.timing.asked_each)
         if entry.position:
             return self.now + 10 * watch * share * entry.position
         is_fresh = self.before.entries.get(key, entry).phase is not Phase.WATCHING
-        return self.now + watch * share + (watch / 2 * (int(key[1]) % int(2 * share)) if is_fresh else 0.0)
+        slots = int(2 * share)
+        return self.now + watch * (1 + int(key[1]) % slots / 2 if is_fresh else share)
 
-    def suspect(self, ifname: IfName, holder: str) -> None:
-        """Ask for everything else of a holder with the next beat."""
-        for key, entry in self.entries.items():
-            if key[0] == ifname and entry.holder == holder and entry.phase is WATCHING and entry.due > self.now:
+    def _held_by(self, ifname: IfName, holder: str) -> int:
+        """As many as this node watches."""
+        if self._counts is None:
+            self._counts = Counter((key[0], entry.holder) for key, entry in self.entries.items())
+        return self._counts[ifname, holder]
+
+    def suspect(self) -> None:
+        """Ask with the next beat for everything else of the holders in `suspects`, but for what is asked already."""
+        for key, entry in list(self.entries.items()) if self.suspects else ():
+            is_quiet = entry.phase is WATCHING and not entry.silent and entry.asking == -inf
+            if is_quiet and (key[0], entry.holder) in self.suspects and entry.due > self.now:
                 self.entries[key] = entry._replace(due=self.now)
 
     def move(self, key: Key, old: str, new: str, cause: Cause, silent_seconds: float = 0.0) -> None:

@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 WORKERS: Final = 24
 WRITE_SECONDS: Final = 5.0
 SPACING_SECONDS: Final = 1.0
+REST_SECONDS: Final = 5.0
 RETRY_FIRST_SECONDS, RETRY_MOST_SECONDS = 0.2, 20.0
 RACED: Final = frozenset({"Service"})
 MADE: Final = frozenset({"NodeAnnouncement", *(resource.kind for resource in MIRRORS)})
@@ -88,7 +89,8 @@ class _Settled:
 class Writer:
     """`target` finds an object; `took` is told the server's answer; nothing is sent while `may_write` is false.
 
-    `rested` is called when the last write is out. What is put in one `term` isn't sent in another.
+    `rested` is called when the last write is out, and now and then while some keep failing. What is put in one `term`
+    isn't sent in another.
     """
 
     client: Api
@@ -114,6 +116,7 @@ class Writer:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _away: int = 0
     _open_at: float = 0.0
+    _rested_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.events = Events(self.client, self.component, self.target, lambda: not self._queue.empty(), self.now)
@@ -217,8 +220,7 @@ class Writer:
                 del self._busy[ref]
                 self._answered.set()
             gate.passed(ref)
-            if self.is_idle():
-                self.rested()
+            self._rest(loop.time())
             if pause:
                 loop.call_later(pause, self._next, ref)
             else:
@@ -234,6 +236,11 @@ class Writer:
         if left > 0:
             await asyncio.sleep(left)
             await self._opening()
+
+    def _rest(self, now: float) -> None:
+        if self.is_idle() or (self._failures and now > self._rested_at + REST_SECONDS):
+            self._rested_at = now
+            self.rested()
 
     def _next(self, ref: ObjectRef) -> None:
         if ref in self._wanted:

@@ -92,6 +92,26 @@ def test_burst_of_writes_asks_for_one_new_decision_at_its_end() -> None:
     assert rested == [True]
 
 
+def test_write_that_keeps_failing_keeps_no_decision_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What changed while it was written is only looked at when writes rest."""
+    monkeypatch.setattr(writing, "REST_SECONDS", 0.0)
+    rested = list[bool]()
+
+    async def inside() -> None:
+        api = FakeApi()
+        api.put(POOL)
+        api.fails = fails(403, "servicegroups")
+        writer = Writer(api, "announcer-test", api.target, api.took, lambda: rested.append(writer.is_idle()))
+        running = asyncio.ensure_future(writer.run())
+        writer.put(POOL, {"conditions": [CONDITION]}, {})
+        await until(lambda: rested)
+        running.cancel()
+        await asyncio.wait({running})
+
+    asyncio.run(inside())
+    assert not rested[0]
+
+
 def test_what_a_schema_drops_is_sent_once_and_again_when_it_changes() -> None:
     async def test(writer: Writer, api: FakeApi) -> None:
         api.drops = {"conditions"}
