@@ -180,6 +180,12 @@ class Check:
         self.end()
 
 
+def clear(directory: Path) -> None:
+    """Take away what a bridge that died was checking: the agent would take it for the newest; passwords are in it."""
+    with suppress(OSError):
+        (directory / CHECKED).unlink()
+
+
 def told(output: bytes) -> str:
     """What ExaBGP says of a mistake, in one line, and nothing of a password."""
     lines = output.decode("ascii", "replace").replace("\ufffd", "?").splitlines()
@@ -206,6 +212,7 @@ def take(directory: Path) -> str:
 class Bridge:
     def __init__(self, path: Path, stuck_seconds: float) -> None:
         self._directory = path.parent
+        clear(self._directory)
         self._check: Check | None = None
         self._stuck_seconds = stuck_seconds
         self._exabgp = os.getppid()

@@ -1,9 +1,10 @@
-"""The two configuration files in the directory that agent and ExaBGP share.
+"""The configuration files in the directory that agent and ExaBGP share.
 
 | file | is | put there by |
 |---|---|---|
 | `exabgp.next` | what ExaBGP is to run | the agent |
-| `exabgp.conf` | what it runs, or starts with | bridge or `exabgp/run`, once ExaBGP was seen to take the former |
+| `exabgp.checked` | the same, while another ExaBGP reads it | bridge or `exabgp/run` |
+| `exabgp.conf` | what it runs, or starts with | bridge or `exabgp/run`, once ExaBGP was seen to take it |
 
 Both are replaced at once and whole. Passwords are in them, so they are their owner's alone from the first byte on.
 """
@@ -14,12 +15,16 @@ from typing import Final
 
 CONFIGURATION: Final = "exabgp.conf"
 CANDIDATE: Final = "exabgp.next"
+CHECKED: Final = "exabgp.checked"
 MODE: Final = 0o600
 
 
 def newest(directory: Path) -> str:
-    """The text that was put last; empty where there is none yet, or one that nobody of us wrote."""
-    return _read(directory / CANDIDATE) or _read(directory / CONFIGURATION)
+    """The text that was put last; empty where there is none yet, or one that nobody of us wrote.
+
+    In the order in which a text goes from name to name: none is missed that moves meanwhile.
+    """
+    return _read(directory / CANDIDATE) or _read(directory / CHECKED) or _read(directory / CONFIGURATION)
 
 
 def is_any(directory: Path) -> bool:

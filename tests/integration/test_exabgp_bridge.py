@@ -18,6 +18,7 @@ from announcer.exabgp import lines
 from tests.builders import ip, net
 
 BRIDGE = Path(__file__).parents[2] / "exabgp" / "bridge.py"
+RUN = BRIDGE.with_name("run")
 SECONDS = 10.0
 ADVERTISE = "neighbor 10.9.0.1 announce attributes next-hop self origin igp nlri 10.1.0.1/32"
 EVENT = '{ "exabgp": "5.0.0", "type": "update" }'
@@ -328,6 +329,27 @@ def test_bridge_outlives_a_check_that_cannot_be_made(bridge: Bridge, client: Cli
     assert said["description"] == "announcer-good"
     assert bridge.read_line() == ADVERTISE
     assert signals == []
+
+
+def start(folder: Path) -> subprocess.CompletedProcess[str]:
+    """`exabgp/run`, with an ExaBGP that prints the configuration that it would run."""
+    program = folder / "exabgp"
+    text = VALIDATE.replace('assert sys.argv[1] == "validate"', 'if sys.argv[1] == "server":\n    print("runs")')
+    program.write_text(text, "ascii")
+    program.chmod(0o755)
+    env = {**os.environ, "EXABGP": str(program)}
+    return subprocess.run([RUN, folder, "1"], capture_output=True, text=True, check=False, env=env, timeout=SECONDS)
+
+
+def test_what_a_bridge_that_died_was_checking_is_taken_away(tmp_path: Path) -> None:
+    checked = tmp_path / "exabgp.checked"
+    checked.write_text(GOOD, "ascii")
+    bridge = Bridge(tmp_path / "bridge.sock")
+    assert not checked.exists()
+    bridge.end()
+    checked.write_text(GOOD, "ascii")
+    (tmp_path / "exabgp.conf").write_text(GOOD, "ascii")
+    assert (start(tmp_path).stdout, checked.exists()) == ("runs\n", False)
 
 
 def test_bridge_outlives_clients_and_ends_with_exabgp(bridge: Bridge) -> None:
