@@ -21,7 +21,8 @@
   takes the old one's place, with the signal, only where that takes it.
 
 Lines of the bridge itself are JSON objects with the key `bridge`: `hello` on connect, `reload` after the signal,
-`rejected` with the candidate's description and an `error` where there is none, `refused` for a line not passed on.
+`rejected` with an `error` and the candidate's description, empty where that can't be read, `refused` for a line not
+passed on.
 """
 
 from __future__ import annotations
@@ -133,16 +134,23 @@ class Check:
     """Another ExaBGP reads the candidate, which nobody can change meanwhile. `output` ends with it."""
 
     def __init__(self, directory: Path) -> None:
-        """FileNotFoundError where there is no candidate; Gone, with why and its description, where ExaBGP isn't."""
+        """FileNotFoundError where there is no candidate; Gone, with why and its description, where no check can be."""
         self._directory = directory
-        (directory / CANDIDATE).replace(directory / CHECKED)
-        found = DESCRIPTION.search((directory / CHECKED).read_text("ascii", "replace"))
+        try:
+            (directory / CANDIDATE).replace(directory / CHECKED)
+            found = DESCRIPTION.search((directory / CHECKED).read_text("ascii", "replace"))
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            clear(directory)
+            raise Gone(f"{error.filename}: {error.strerror}", "") from error
         self.description = found[1] if found else ""
         argv = [os.environ.get("EXABGP", "exabgp"), "validate", str(directory / CHECKED)]
         pipe, none = subprocess.PIPE, subprocess.DEVNULL
         try:
             self._process = subprocess.Popen(argv, stdin=none, stdout=pipe, stderr=subprocess.STDOUT)
         except OSError as error:
+            clear(directory)
             raise Gone(f"{argv[0]} can't be run: {error.strerror}", self.description) from error
         self._until = time.monotonic() + CHECK_SECONDS
         self._said = b""
@@ -172,7 +180,8 @@ class Check:
                 return ""
             (self._directory / CHECKED).unlink()
         except OSError as error:
-            return f"{CHECKED}: {error.strerror}"
+            clear(self._directory)
+            return f"{error.filename}: {error.strerror}"
         return told(self._said) or f"exabgp validate ended with {code}"
 
     def abandon(self) -> None:

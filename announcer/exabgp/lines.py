@@ -60,7 +60,10 @@ class ReloadAsked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """ExaBGP would not take the configuration of that `description`, and goes on with the one that it has."""
+    """ExaBGP would not take the configuration of that `description`, and goes on with the one that it has.
+
+    The description is empty where the bridge could not read the file.
+    """
 
     description: str
     error: str

@@ -339,7 +339,7 @@ class ExabgpSession:
             self._rejection = ""
             self._has_news = self._looks_again = True  # a peer that is gone has a last turn, and is shown until then
             self._work.set()
-        elif self._wanted and event.description in self._wanted:  # what was wanted before doesn't matter
+        elif self._wanted and event.description in (*self._wanted, ""):  # what was wanted before doesn't matter
             self._rejection, self._reload_at = event.error, self._clock() + self._timing.rejected
             self._changed()
 

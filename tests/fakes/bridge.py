@@ -1,7 +1,8 @@
 """A bridge with an ExaBGP behind it, as the session sees them through the Unix socket. It speaks as 5.0.15 was seen to.
 
 What it does with lines can be bent: `is_deaf` answers nothing, `refuses` answers `error`, `loses_updates` answers and
-never sends, `loses_reloads` reads no configuration, `rejects` says what is wrong with every one.
+never sends, `loses_reloads` reads no configuration, `rejects` says what is wrong with every one, `is_blind`
+doesn't know with which.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ class FakeBridge:
     def __init__(self, directory: Path) -> None:
         self.heard: list[str] = []
         self.neighbors: dict[str, Neighbor] = {}
-        self.is_deaf = self.refuses = self.loses_updates = self.loses_reloads = False
+        self.is_deaf = self.is_blind = self.refuses = self.loses_updates = self.loses_reloads = False
         self.rejects = ""
         self._directory = directory
         self._descriptions: list[str] = []
@@ -92,7 +93,8 @@ class FakeBridge:
     def _reload(self) -> None:
         candidate, path = self._directory / "exabgp.next", self._directory / "exabgp.conf"
         if candidate.exists() and self.rejects:
-            (description, *_) = re.findall(r"description (\S+);", candidate.read_text(encoding="ascii"))
+            (found, *_) = re.findall(r"description (\S+);", candidate.read_text(encoding="ascii"))
+            description = "" if self.is_blind else found
             candidate.unlink()
             self.say(json.dumps({"bridge": "rejected", "description": description, "error": self.rejects}))
             return

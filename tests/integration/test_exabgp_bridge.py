@@ -331,6 +331,36 @@ def test_bridge_outlives_a_check_that_cannot_be_made(bridge: Bridge, client: Cli
     assert signals == []
 
 
+def test_bridge_refuses_by_name_what_it_cannot_move_and_keeps_its_client(
+    bridge: Bridge, client: Client, signals: list[int]
+) -> None:
+    (bridge.folder / "exabgp.checked").mkdir()
+    (bridge.folder / "exabgp.next").write_text(GOOD, "ascii")
+    client.say("bridge reload", ADVERTISE)
+    error = f"{bridge.folder / 'exabgp.next'}: Is a directory"
+    assert json.loads(client.read_line()) == {"bridge": "rejected", "description": "", "error": error}
+    assert bridge.read_line() == ADVERTISE
+    assert signals == []
+
+
+def test_bridge_refuses_by_name_what_it_cannot_put_in_place(bridge: Bridge, client: Client) -> None:
+    (bridge.folder / "exabgp.conf").mkdir()
+    (bridge.folder / "exabgp.next").write_text(GOOD, "ascii")
+    client.say("bridge reload")
+    said = json.loads(client.read_line())
+    assert (said["description"], said["error"].split(": ")[-1]) == ("announcer-good", "Is a directory")
+    assert not (bridge.folder / "exabgp.checked").exists()
+
+
+def test_exabgp_starts_with_what_it_has_where_a_candidate_cannot_be_moved(tmp_path: Path) -> None:
+    (tmp_path / "exabgp.checked").mkdir()
+    for name in ("exabgp.next", "exabgp.conf"):
+        (tmp_path / name).write_text(GOOD, "ascii")
+    done = start(tmp_path)
+    assert done.stdout == "runs\n"
+    assert f"{tmp_path / 'exabgp.next'}: Is a directory" in done.stderr
+
+
 def start(folder: Path) -> subprocess.CompletedProcess[str]:
     """`exabgp/run`, with an ExaBGP that prints the configuration that it would run."""
     program = folder / "exabgp"

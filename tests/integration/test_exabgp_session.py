@@ -394,6 +394,19 @@ def test_refusal_of_what_was_wanted_before_is_nothing_to_what_is_wanted_now(tmp_
     run(test)
 
 
+def test_configuration_that_the_bridge_cannot_read_is_told_with_why(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}) as bridge, running(tmp_path) as session:
+            await until(lambda: has(session))
+            bridge.rejects, bridge.is_blind = "exabgp.next: Permission denied", True
+            await session.apply(SetPeers(peers=(TOR,)))
+            await until(lambda: session._rejection)
+            with pytest.raises(ExabgpError, match="Permission denied"):
+                await session.apply(SetPeers(peers=(TOR,)))
+
+    run(test)
+
+
 def test_reload_is_never_asked_for_without_a_file(tmp_path: Path) -> None:
     """ExaBGP 5.0.15 would end its bridge for good."""
 
