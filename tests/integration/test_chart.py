@@ -147,6 +147,8 @@ WRONG = [
     ('agent.args=["ownership"]', "/agent/args/0"),
     ('allocator.args=["--metrics-address=:1"]', "/allocator/args/0"),
     ('agent.args=["--metrics-cert=/a"]', "/agent/args/0"),
+    ('agent.args=["--drain-seconds=60"]', "/agent/args/0"),
+    ('agent.args=["--drain=60"]', "/agent/args/0"),
     ('podMonitors="yes"', "/podMonitors"),
     ("metricsTLS.clientCA=true", "/metricsTLS/secret"),
 ]
