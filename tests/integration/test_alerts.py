@@ -19,9 +19,12 @@ LABELS = {"instance": "10.0.0.1:9720", "job": "agents", "node": "n1"}
 RULES = {rule["alert"]: rule for rule in alerts()}
 CASES: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "AnnouncerAgentLost": (
-        {f"announcer_exabgp_known{{{NODE}}}": "1x8 _x60"},
+        {
+            f'announcer_exabgp_known{{{NODE}, pod="a"}}': "1x3 stale",
+            f'announcer_exabgp_known{{{NODE}, pod="b"}}': "_x4 1x4 stale",
+        },
         LABELS,
-        "The agent of n1 was there 15 minutes ago and isn't asked any more.",
+        "The agent of n1 has answered within the last day and doesn't any more.",
     ),
     "AnnouncerNoLeader": (
         {"announcer_allocator_is_leader{pod='a'}": "0x60"},
@@ -112,8 +115,11 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
 }
 AT = "25m"
 """When an alert has to fire; none may at QUIET, when all is well."""
+STAYS = {"AnnouncerAgentLost": ("85m", "23h")}
+"""When it still has to, as nothing has changed."""
 QUIET: dict[str, str] = {
-    f"announcer_exabgp_known{{{NODE}}}": "1x60",
+    f'announcer_exabgp_known{{{NODE}, pod="a"}}': "1x20 stale",
+    f'announcer_exabgp_known{{{NODE}, pod="b"}}': "_x22 1x40",
     "announcer_allocator_is_leader{pod='a'}": "1x60",
     "announcer_allocator_is_leader{pod='b'}": "0x60",
     f"announcer_ready{{{NODE}}}": "1x2 0x3 1x55",
@@ -154,7 +160,10 @@ def test_promtool_sees_each_alert_fire_and_none_while_all_is_well(tmp_path: Path
         {
             "name": name,
             "input_series": series(found),
-            "alert_rule_test": [{"eval_time": AT, "alertname": name, "exp_alerts": [expected(name)]}],
+            "alert_rule_test": [
+                {"eval_time": at, "alertname": name, "exp_alerts": [expected(name)]}
+                for at in (AT, *STAYS.get(name, ()))
+            ],
         }
         for name, (found, *_) in CASES.items()
     ]
