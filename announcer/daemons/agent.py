@@ -49,7 +49,6 @@ from announcer.core.report import (
     doubtful_status,
     ended,
     hold_report,
-    is_drained,
     node_status,
     node_tell,
     recall,
@@ -304,9 +303,8 @@ class Agent:
             sessions=with_bfd(sessions, peers, bfd),
         )
         self.sessions_ended.update(ended(then.sessions, self.past.sessions))
-        self.is_in_service = wanted.is_in_service
-        self.is_drained = is_drained(wanted, ownership, observed)
         status = await asyncio.to_thread(node_status, links, wanted, ownership, observed, errors, self.past)
+        self.is_in_service, self.is_drained = wanted.is_in_service, bool(status["isDrained"])
         self.tally = await asyncio.to_thread(tally, status)
         tell = node_tell(self.node, status, snapshot.pools, snapshot.peers)
         await self._write(with_holds(status, self.holds()), tell)

@@ -143,7 +143,9 @@ class Work:
 
     def suspect(self) -> None:
         """Ask with the next beat for everything else of the holders in `suspects`, but for what is asked already."""
-        for key, entry in list(self.entries.items()) if self.suspects else ():
+        if not self.suspects:
+            return
+        for key, entry in list(self.entries.items()):
             is_quiet = entry.phase is WATCHING and not entry.silent and entry.asking == -inf
             if is_quiet and (key[0], entry.holder) in self.suspects and entry.due > self.now:
                 self.entries[key] = entry._replace(due=self.now)

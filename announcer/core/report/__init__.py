@@ -18,7 +18,6 @@ from announcer.core.report.moves import TimedMove as TimedMove
 from announcer.core.report.moves import remember as remember
 from announcer.core.report.node import HOST as HOST
 from announcer.core.report.node import Past as Past
-from announcer.core.report.node import is_drained as is_drained
 from announcer.core.report.node import node_status as node_status
 from announcer.core.report.notes import Note as Note
 from announcer.core.report.notes import Tell as Tell

@@ -67,13 +67,13 @@ def node_status(
         "addresses": together,
         "sessions": sessions_status(past.sessions),
         "isSidecarKnown": not isinstance(bgp, Unknown),
-        "isDrained": is_drained(desired, ownership, bgp),
+        "isDrained": _is_drained(desired, ownership, bgp),
         "errors": sorted(errors),
         "moves": moves_status(past.moves),
     }
 
 
-def is_drained(desired: Desired, ownership: Ownership, bgp: ObservedBgp | Unknown) -> bool:
+def _is_drained(desired: Desired, ownership: Ownership, bgp: ObservedBgp | Unknown) -> bool:
     """Whether a node out of service has given up all that draws traffic to it."""
     if desired.is_in_service or any(entry.is_held for entry in ownership.entries.values()):
         return False

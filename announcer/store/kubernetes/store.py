@@ -237,11 +237,12 @@ class KubernetesStore:
 
     def found(self, resource: Resource, raw: dict[str, Any]) -> None:
         table = self._tables[resource.kind]
-        old = table.entries.get(_identity(raw))
+        key = _identity(raw)
+        old = table.entries.get(key)
         if old is not None and old.raw == raw:
-            table.listing.entries[_identity(raw)] = old
+            table.listing.entries[key] = old
             return
-        key, entry = self._read(raw, table)
+        _, entry = self._read(raw, table)
         if old is None or old.parsed != entry.parsed:
             table.listing.has_news = True
         else:  # the same again: one of both is enough, and garbage that is freed at once never becomes a pause
