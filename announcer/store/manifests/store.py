@@ -186,10 +186,8 @@ class ManifestStore:
             entry.missing_since = self._clock() if entry.missing_since is None else entry.missing_since
         problems += [problem for twin in twins for problem in self._parse(twin.raw, twin.source).problems]
         self._problems = tuple(Parsed(ref=p.ref, value=None, problems=(p,)) for p in problems)
-        is_news |= self._expire(GONE_SECONDS) or self._problems != before
-        if is_news:
-            self._snapshot = None
-        return is_news
+        self._snapshot = None  # where things stand is in it too, and is no news
+        return self._expire(GONE_SECONDS) or is_news or self._problems != before
 
     def _put(self, key: Identity, document: Document) -> bool:
         """Parse an object again only if it or its status changed. Whether it means something else then."""

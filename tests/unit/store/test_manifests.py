@@ -262,6 +262,18 @@ def test_what_others_report_wakes_an_agent_only_where_it_says_other_links(tmp_pa
     run(test)
 
 
+def test_object_that_stands_in_another_line_is_shown_there(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "n.yaml").write_text(NODE % "n1")
+        async with running(tmp_path) as found:
+            await found.has("n1")
+            assert found.snapshot.nodes[0].ref.source == "n.yaml:1"
+            (tmp_path / "n.yaml").write_text("# moved\n" + NODE % "n1")
+            await until(lambda: found.snapshot.nodes[0].ref.source == "n.yaml:2")
+
+    run(test)
+
+
 def test_equal_status_is_not_written_again(tmp_path: Path) -> None:
     async def test() -> None:
         (tmp_path / "a.yaml").write_text(NODE % "a")
