@@ -88,6 +88,12 @@ def test_sidecar_gives_up_without_an_agent_and_names_what_it_waits_for() -> None
         once("exabgp", "--tmpfs=/run/announcer", image, "/run/announcer", "1")
 
 
+def test_sidecar_names_the_volume_that_it_lacks() -> None:
+    image = containers()["exabgp"]["image"]
+    with pytest.raises(LabError, match=r"ended with 73: can't write to /run/announcer: Read-only file system"):
+        once("exabgp", image, "/run/announcer", "1")
+
+
 def test_pod_advertises_its_address_and_keeps_it_over_the_end_of_each_container(tmp_path: Path) -> None:
     with advertised(tmp_path) as (pod, router):
         assert "10.20.0.1/32" in pod.node.ip("-4", "address", "show", "dev", "kube-lb0")

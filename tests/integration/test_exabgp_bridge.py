@@ -361,6 +361,12 @@ def test_exabgp_starts_with_what_it_has_where_a_candidate_cannot_be_moved(tmp_pa
     assert f"{tmp_path / 'exabgp.next'}: Is a directory" in done.stderr
 
 
+def test_folder_that_nothing_can_be_written_to_is_named() -> None:
+    done = subprocess.run([RUN, "/sys", "1"], capture_output=True, text=True, check=False, timeout=SECONDS)
+    assert done.returncode == os.EX_CANTCREAT
+    assert done.stderr.startswith("can't write to /sys: ")
+
+
 def start(folder: Path) -> subprocess.CompletedProcess[str]:
     """`exabgp/run`, with an ExaBGP that prints the configuration that it would run."""
     program = folder / "exabgp"
