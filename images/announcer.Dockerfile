@@ -3,8 +3,10 @@
 # Any base does that has a python3 of 3.11 or later with venv in PATH. At run time nothing is written but to volumes, and no
 # shell is needed. Capabilities are the pod's to give: `agent` runs as user 0 there (deploy/base), `allocator` as this one.
 ARG BASE=python:3.11-slim-bookworm
+# Another one for the first stage, which fetches packages, and of which only those come into the image.
+ARG BUILD_BASE=${BASE}
 
-FROM ${BASE} AS build
+FROM ${BUILD_BASE} AS build
 # Where packages come from, if not from pip's default.
 ARG PIP_INDEX_URL
 WORKDIR /build

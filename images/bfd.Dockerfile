@@ -2,8 +2,10 @@
 #
 # announcer speaks to bfdd's command line (announcer/bfd/messages.py), so the version is the one that it was written for.
 ARG BFD_BASE=debian:bookworm-slim
+# Another one for the first stage, which fetches packages, and of which only those come into the image.
+ARG BUILD_BASE=${BFD_BASE}
 
-FROM ${BFD_BASE} AS build
+FROM ${BUILD_BASE} AS build
 ARG FRR=8.4.4-*
 RUN apt-get update && apt-get install -y --no-install-recommends "frr=${FRR}"
 # bfdd wants its user to be in the group of its package, and some folders to be there.

@@ -2,8 +2,10 @@
 #
 # It runs beside `announcer agent` as the same user, with no capability, and shares /run/announcer with it (exabgp/README.md).
 ARG BASE=python:3.11-slim-bookworm
+# Another one for the first stage, which fetches packages, and of which only those come into the image.
+ARG BUILD_BASE=${BASE}
 
-FROM ${BASE} AS build
+FROM ${BUILD_BASE} AS build
 # Where packages come from, if not from pip's default.
 ARG PIP_INDEX_URL
 WORKDIR /build

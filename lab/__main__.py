@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from lab import checks, containers, control_plane, engine, images, live, network, nodes, pods, processes
+from lab import checks, clab, containers, control_plane, engine, images, live, network, nodes, pods, processes
 from lab.command import LabError, run
 from lab.topology import ROUTERS, STORES, Lab
 
@@ -121,6 +121,15 @@ def down(lab: Lab) -> int:
     return 0
 
 
+def down_with_engine(lab: Lab) -> int:
+    """Also what a killed `make lab-containers` has left."""
+    with engine.left() as is_there:
+        if is_there:
+            containers.destroy(clab.read())
+            _say("a lab in containers was left: it goes, and so does the dockerd that was started for it")
+    return down(lab)
+
+
 def up_and_down_in_containers() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended then too
     with engine.running() as is_ours:
@@ -163,7 +172,7 @@ def main() -> int:
             case "check-containers":
                 return check(containers.LAB, containers.MANIFEST_SET)
             case _:
-                return down(lab)
+                return down_with_engine(lab)
     except LabError as error:
         sys.stderr.write(f"lab: {error}\n")
         return 1

@@ -1,19 +1,18 @@
 """A container engine for the lab's images: docker as it runs on the machine, or else a dockerd of our own.
 
 A dockerd that is started here has a socket of its own, no bridge and no firewall rules, and is ended by its process id;
-its images stay in the cache. Where a base of images can't be pulled, it gets a Debian of this machine's mirror in its
-place, under the same name; in a dockerd of ours alone.
+its images stay in the cache. One whose run was killed is known by the mark in its environment, and ended by the next
+run, or by `left`.
 """
 
 import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
-import sys
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,20 +20,13 @@ from lab import binaries
 from lab.command import LabError, run, wait_until
 
 RUN: Final = Path("/run/announcer-dockerd")
+"""Its files while it runs; its last part is the name of its cgroup as well."""
 PROGRAM: Final = "dockerd"
-SOCKET: Final = f"unix://{RUN}/docker.sock"
-CGROUP: Final = "announcer-dockerd"
-FLAGS: Final = (
-    *(f"--exec-root={RUN}/exec", f"--pidfile={RUN}/pid", f"--host={SOCKET}"),
-    *("--bridge=none", "--iptables=false", "--ip6tables=false"),
-    *(f"--cgroup-parent=/{CGROUP}", "--exec-opt=native.cgroupdriver=cgroupfs"),
-)
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 30.0
-PULL_SECONDS: Final = 300.0
-BUILD_SECONDS: Final = 1800.0
-OF_THE_MACHINE: Final = ("etc/ssl/certs/ca-certificates.crt", "etc/pip.conf")
-"""How this machine reaches packages: whom it trusts, and where pip looks."""
+LOCK_SECONDS: Final = 1800.0
+MARK: Final = "ANNOUNCER_ENGINE"
+"""In the environment of our dockerd, and so of the containerd and the shims that it starts: RUN."""
 
 
 @contextmanager
@@ -43,76 +35,85 @@ def running() -> Iterator[bool]:
     if _answers():
         yield False
         return
-    before = os.environ.get("DOCKER_HOST")
-    os.environ["DOCKER_HOST"] = SOCKET
-    try:
-        with _locked(), _dockerd():
+    with _locked(), _led_to_ours():
+        _end_left()
+        with _dockerd():
+            _remove_containers()
             yield True
+
+
+@contextmanager
+def left() -> Iterator[bool]:
+    """Whether a dockerd of ours has outlived its run, which was killed. DOCKER_HOST leads to it for as long; then it is
+    ended, with its containers. One whose run lives is nobody else's to end: False.
+    """
+    if not _marked():
+        yield False
+        return
+    with _try_locked() as is_nobodys, _led_to_ours():
+        yield is_nobodys and _answers()
+        if is_nobodys:
+            _end_left()
+
+
+@contextmanager
+def _led_to_ours() -> Iterator[None]:
+    before = os.environ.get("DOCKER_HOST")
+    os.environ["DOCKER_HOST"] = _socket()
+    try:
+        yield
     finally:
         os.environ.pop("DOCKER_HOST")
         if before is not None:
             os.environ["DOCKER_HOST"] = before
 
 
-def provide_bases(bases: Iterable[str], *, may_make: bool) -> None:
-    """Pull what isn't there; raises LabError where that fails, and none may be made."""
-    missing = []
-    for base in bases:
-        with suppress(LabError):
-            run(["docker", "image", "inspect", base])
-            continue
-        try:
-            run(["docker", "pull", "--quiet", base], timeout=PULL_SECONDS)
-        except LabError:
-            if not may_make:
-                raise
-            missing.append(base)
-    if missing:
-        _make(missing)
-
-
-def _make(bases: list[str]) -> None:
-    sys.stdout.write(f"images: {', '.join(bases)} can't be pulled; a Debian of this machine's mirror takes the place\n")
-    sys.stdout.flush()
-    mirror = run(["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]).split()[0]
-    with tempfile.TemporaryDirectory(dir=binaries.cache()) as folder:
-        root, archive = Path(folder, "base"), f"{folder}/base.tar"
-        debootstrap = ["debootstrap", "--variant=minbase", "--include=python3,python3-venv,ca-certificates"]
-        run([*debootstrap, "bookworm", str(root), mirror], timeout=BUILD_SECONDS)
-        for file in OF_THE_MACHINE:
-            if Path("/", file).exists():
-                shutil.copyfile(f"/{file}", root / file)
-        leave_out = [f"--exclude=./{place}/*" for place in ("var/cache/apt", "var/lib/apt/lists", "proc", "sys")]
-        run(["tar", "-C", str(root), *leave_out, "-cf", archive, "."], timeout=BUILD_SECONDS)
-        for base in bases:
-            run(["docker", "import", "--change", 'CMD ["python3"]', archive, base], timeout=BUILD_SECONDS)
-
-
 @contextmanager
 def _locked() -> Iterator[None]:
     """One dockerd of ours at a time, as its files are for one."""
-    binaries.cache().mkdir(parents=True, exist_ok=True)
-    with (binaries.cache() / "docker.lock").open("w") as file:
-        wait_until(lambda: _try_to_lock(file.fileno()), BUILD_SECONDS, f"the end of another {PROGRAM} of the lab")
+    with ExitStack() as stack:
+        wait_until(lambda: _take(stack), LOCK_SECONDS, f"the end of another {PROGRAM} of the lab")
         yield
 
 
-def _try_to_lock(number: int) -> bool:
+@contextmanager
+def _try_locked() -> Iterator[bool]:
+    with ExitStack() as stack:
+        yield _take(stack)
+
+
+def _take(stack: ExitStack) -> bool:
+    """The lock is on the folder RUN, which goes with it: who has locked one that is gone has nothing."""
+    RUN.mkdir(exist_ok=True)
+    number = os.open(RUN, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        is_it = os.path.samestat(os.fstat(number), RUN.stat())
+    except (BlockingIOError, FileNotFoundError):
+        is_it = False
+    if is_it:
+        stack.callback(os.close, number)
+        stack.callback(shutil.rmtree, RUN)
+    else:
+        os.close(number)
+    return is_it
 
 
 @contextmanager
 def _dockerd() -> Iterator[None]:
     files, said = binaries.cache() / "docker", binaries.cache() / "docker.log"
-    RUN.mkdir(exist_ok=True)
+    files.parent.mkdir(parents=True, exist_ok=True)
+    argv = [PROGRAM, f"--data-root={files}", *_flags()]
     try:
         with said.open("wb") as log:
-            argv = [PROGRAM, f"--data-root={files}", *FLAGS]
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, MARK: str(RUN)},
+                start_new_session=True,
+            )
     except OSError as error:
         raise LabError(f"no docker answers, and none can be started: {error}") from error
     try:
@@ -130,14 +131,70 @@ def _dockerd() -> Iterator[None]:
         _clean()
 
 
+def _end_left() -> None:
+    """A dockerd of a run that was killed; without it, what it had started."""
+    with suppress(LabError, OSError, ValueError):
+        pid = int((RUN / "pid").read_text("ascii"))
+        if pid in _marked():
+            os.kill(pid, signal.SIGTERM)
+            wait_until(lambda: pid not in _marked(), STOP_SECONDS, f"the end of {PROGRAM}")
+    wait_until(lambda: not _kill(), STOP_SECONDS, f"the end of what a {PROGRAM} of the lab has left")
+    _clean()
+
+
+def _kill() -> bool:
+    """Whether there was anybody."""
+    found = _marked()
+    for cgroup in _cgroups():
+        for file in cgroup.glob("**/cgroup.procs"):
+            with suppress(OSError):
+                found |= {int(pid) for pid in file.read_text("ascii").split()}
+    for pid in found:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(found)
+
+
+def _marked() -> set[int]:
+    """A zombie has no environment any more: it counts as ended."""
+    mark, found = f"{MARK}={RUN}".encode(), set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                found.add(int(folder.name))
+    return found
+
+
+def _remove_containers() -> None:
+    """Those of a run that was killed, which a new dockerd starts again."""
+    if found := run(["docker", "ps", "--all", "--quiet"]).split():
+        run(["docker", "rm", "--force", "--volumes", *found], timeout=STOP_SECONDS)
+
+
 def _clean() -> None:
-    """What a dockerd leaves: the mount of its namespace, empty cgroups and folders."""
+    """What a dockerd leaves beside its folder: mounts of its namespaces, and empty cgroups."""
     for mount in re.findall(rf" ({RUN}\S+) ", Path("/proc/self/mounts").read_text("utf-8")):
         run(["umount", mount])
+    for cgroup in _cgroups():
+        for folder, _, _ in os.walk(cgroup, topdown=False):
+            Path(folder).rmdir()
+
+
+def _cgroups() -> list[Path]:
     cgroups = Path("/sys/fs/cgroup")
-    for cgroup in (*cgroups.glob(CGROUP), *cgroups.glob(f"*/{CGROUP}")):
-        cgroup.rmdir()
-    shutil.rmtree(RUN)
+    return [*cgroups.glob(RUN.name), *cgroups.glob(f"*/{RUN.name}")]
+
+
+def _socket() -> str:
+    return f"unix://{RUN}/docker.sock"
+
+
+def _flags() -> tuple[str, ...]:
+    return (
+        *(f"--exec-root={RUN}/exec", f"--pidfile={RUN}/pid", f"--host={_socket()}"),
+        *("--bridge=none", "--iptables=false", "--ip6tables=false"),
+        *(f"--cgroup-parent=/{RUN.name}", "--exec-opt=native.cgroupdriver=cgroupfs"),
+    )
 
 
 def _answers() -> bool:
