@@ -84,7 +84,7 @@ def test_program_is_loaded_in_time() -> None:
 
 def test_sidecar_gives_up_without_an_agent_and_names_what_it_waits_for() -> None:
     image = containers()["exabgp"]["image"]
-    with pytest.raises(LabError, match=r"ended with 75: (?s:.*)no /run/announcer/exabgp\.conf"):
+    with pytest.raises(LabError, match=r"ended with 75: (?s:.*)no /run/announcer/exabgp\.next"):
         once("exabgp", "--tmpfs=/run/announcer", image, "/run/announcer", "1")
 
 
