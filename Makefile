@@ -46,7 +46,7 @@ test: cluster lint ## install what is missing and run every check and test but t
 	$(BIN)/pytest -m "not long" $(REAL) $(PYTEST_ARGS)
 
 .PHONY: test-all
-test-all: cluster kubelets lint ## the same, labs with other routers, BFD, drains and kubelets, and alerts by promtool (needs root)
+test-all: cluster kubelets lint ## the same, labs with other routers, BFD, drains and kubelets, alerts by promtool and the dashboard by Grafana's schema (needs root)
 	$(BIN)/pytest -n auto $(PURE) $(PYTEST_ARGS)
 	$(BIN)/pytest $(REAL) $(PYTEST_ARGS)
 

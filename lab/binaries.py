@@ -2,7 +2,8 @@
 
 `KUBEBUILDER_ASSETS` is taken where it holds all of Kubernetes'. Else they are built from Go modules, pinned by the
 go.mod of tests/kubernetes and checked by its go.sum, into a cache outside the tree, keyed by version; Helm from its own
-module, so that it changes nothing of what Kubernetes is built from, and so promtool, only when a test asks for it.
+module, so that it changes nothing of what Kubernetes is built from, and so promtool and a reader of Grafana dashboards,
+only when a test asks for them.
 All takes five to ten minutes on two cores, once per machine.
 """
 
@@ -34,6 +35,8 @@ HELM: Final = "helm.sh/helm/v3/cmd/helm"
 HELM_MODULE: Final = MODULE / "helm"
 PROMTOOL: Final = "github.com/prometheus/prometheus/cmd/promtool"
 PROMTOOL_MODULE: Final = MODULE / "promtool"
+GRAFANA: Final = "github.com/grafana/grafana-foundation-sdk/go"
+GRAFANA_MODULE: Final = MODULE / "dashboard"
 BUILD_SECONDS: Final = 2400.0
 
 
@@ -93,6 +96,15 @@ def provide_promtool() -> Path:
         # Without what finds targets in clouds, which is most of it.
         _go_build("promtool", PROMTOOL, place, PROMTOOL_MODULE, tags="remove_all_sd")
     return place / "promtool"
+
+
+def provide_dashboard_check() -> Path:
+    """The program, after building it where it is missing (a minute, so only where it is used); raises LabError."""
+    place = cache() / f"grafana-foundation-sdk-{_version(GRAFANA, GRAFANA_MODULE)}"
+    if not os.access(place / "dashboard-check", os.X_OK):
+        place.mkdir(parents=True, exist_ok=True)
+        _go_build("dashboard-check", ".", place, GRAFANA_MODULE)
+    return place / "dashboard-check"
 
 
 def _build(name: str, package: str, place: Path) -> None:

@@ -1,6 +1,6 @@
 """The alerts of deploy/components/prometheus by Prometheus' own promtool: when each fires, and what it says.
 
-And that the dashboard's questions are PromQL.
+And that the dashboard's questions are PromQL, and the rest of it what Grafana reads.
 """
 
 import json
@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from lab import binaries
-from lab.command import run
+from lab.command import LabError, run
 from tests.deploying import DEPLOY, alerts
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(binaries.BUILD_SECONDS)]
+DASHBOARD = DEPLOY / "components" / "dashboard" / "announcer.json"
 NODE = 'instance="10.0.0.1:9720", job="agents", node="n1"'
 LABELS = {"instance": "10.0.0.1:9720", "job": "agents", "node": "n1"}
 RULES = {rule["alert"]: rule for rule in alerts()}
@@ -177,7 +178,7 @@ def test_promtool_sees_each_alert_fire_and_none_while_all_is_well(tmp_path: Path
 
 def test_dashboard_asks_what_prometheus_understands(tmp_path: Path) -> None:
     """As recording rules, with what Grafana puts in place of its variables."""
-    dashboard = json.loads((DEPLOY / "components" / "dashboard" / "announcer.json").read_text("utf-8"))
+    dashboard = json.loads(DASHBOARD.read_text("utf-8"))
     asked = [one["expr"] for panel in dashboard["panels"] for one in panel.get("targets", ())]
     texts = [text.replace("$__rate_interval", "1m").replace("$node", "n1") for text in asked]
     assert texts
@@ -185,6 +186,17 @@ def test_dashboard_asks_what_prometheus_understands(tmp_path: Path) -> None:
     rules = [{"record": f"panel:{i}", "expr": text} for i, text in enumerate(texts)]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
     run([str(binaries.provide_promtool()), "check", "rules", str(tmp_path / "rules.yaml")], timeout=60.0)
+
+
+def test_dashboard_is_what_grafana_reads() -> None:
+    run([str(binaries.provide_dashboard_check()), str(DASHBOARD)], timeout=60.0)
+
+
+def test_mistake_in_a_dashboard_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "dashboard.json"
+    file.write_text(DASHBOARD.read_text("utf-8").replace('"graphMode"', '"grafMode"', 1))
+    with pytest.raises(LabError, match=r"panels\[0\]\.options.*unexpected field 'grafMode'"):
+        run([str(binaries.provide_dashboard_check()), str(file)], timeout=60.0)
 
 
 def test_each_alert_has_its_case() -> None:
