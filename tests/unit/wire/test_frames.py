@@ -86,7 +86,9 @@ def test_icmpv6_echo_is_scapys(build: Build, kind: type, payload: bytes) -> None
 
 
 def arp(**fields: object) -> Ether:
-    return Ether(src=OTHER) / ARP(**({"op": 2, "hwsrc": OTHER, "psrc": V4, "hwdst": MAC, "pdst": HOST4} | fields))
+    return Ether(src=OTHER, dst=MAC) / ARP(
+        **({"op": 2, "hwsrc": OTHER, "psrc": V4, "hwdst": MAC, "pdst": HOST4} | fields)
+    )
 
 
 ARP_ROWS: dict[str, tuple[Ether, Seen | None]] = {
@@ -109,17 +111,21 @@ ARP_ROWS: dict[str, tuple[Ether, Seen | None]] = {
     "spa loopback": (arp(psrc="127.0.0.1"), None),
     "spa multicast": (arp(psrc="224.0.0.1"), None),
     "spa broadcast": (arp(psrc="255.255.255.255"), None),
-    "a tag of another VLAN in it": (Ether(src=OTHER) / Dot1Q(vlan=10) / arp().payload, None),
-    "two tags in it": (Ether(src=OTHER, type=0x88A8) / Dot1Q(vlan=1) / Dot1Q(vlan=10) / arp().payload, None),
+    "a tag of another VLAN in it": (Ether(src=OTHER, dst=MAC) / Dot1Q(vlan=10) / arp().payload, None),
+    "two tags in it": (Ether(src=OTHER, dst=MAC, type=0x88A8) / Dot1Q(vlan=1) / Dot1Q(vlan=10) / arp().payload, None),
 }
 
 
 def na(*, hlim: int = 255, dst: str = "ff02::1", **fields: object) -> Ether:
-    return Ether(src=OTHER) / IPv6(src=V6, dst=dst, hlim=hlim) / ICMPv6ND_NA(**({"tgt": V6, "S": 0, "R": 0} | fields))
+    return (
+        Ether(src=OTHER, dst=MAC)
+        / IPv6(src=V6, dst=dst, hlim=hlim)
+        / ICMPv6ND_NA(**({"tgt": V6, "S": 0, "R": 0} | fields))
+    )
 
 
 def ns(src: str, *, dst: str = GROUP, **fields: object) -> Ether:
-    return Ether(src=OTHER) / IPv6(src=src, dst=dst, hlim=255) / ICMPv6ND_NS(**({"tgt": V6} | fields))
+    return Ether(src=OTHER, dst=MAC) / IPv6(src=src, dst=dst, hlim=255) / ICMPv6ND_NS(**({"tgt": V6} | fields))
 
 
 FROM6 = ICMPv6NDOptSrcLLAddr(lladdr=OTHER)
@@ -144,23 +150,32 @@ ND_ROWS: dict[str, tuple[Ether, Seen | None]] = {
     "duplicate address detection": (ns("::"), Asked(ip(V6), OTHER)),
     "the same with an option": (ns("::") / FROM6, None),
     "the same to another group": (ns("::", dst="ff02::1"), None),
-    "router advertisement": (Ether(src=OTHER) / IPv6(src=V6, hlim=255) / ICMPv6ND_NA(type=134, tgt=V6), None),
+    "router advertisement": (Ether(src=OTHER, dst=MAC) / IPv6(src=V6, hlim=255) / ICMPv6ND_NA(type=134, tgt=V6), None),
     "behind hop-by-hop options": (
-        Ether(src=OTHER) / IPv6(src=V6, dst="ff02::1", hlim=255) / IPv6ExtHdrHopByHop() / ICMPv6ND_NA(tgt=V6, S=0),
+        Ether(src=OTHER, dst=MAC)
+        / IPv6(src=V6, dst="ff02::1", hlim=255)
+        / IPv6ExtHdrHopByHop()
+        / ICMPv6ND_NA(tgt=V6, S=0),
         None,
     ),
     "a fragment": (
-        Ether(src=OTHER) / IPv6(src=V6, dst="ff02::1", hlim=255) / IPv6ExtHdrFragment() / ICMPv6ND_NA(tgt=V6, S=0),
+        Ether(src=OTHER, dst=MAC)
+        / IPv6(src=V6, dst="ff02::1", hlim=255)
+        / IPv6ExtHdrFragment()
+        / ICMPv6ND_NA(tgt=V6, S=0),
         None,
     ),
-    "IPv6 with nothing in it": (Ether(src=OTHER) / IPv6(src=V6, nh=58, plen=0), None),
-    "payload length beyond the frame": (Ether(src=OTHER) / IPv6(src=V6, hlim=255, plen=99) / ICMPv6ND_NA(tgt=V6), None),
-    "IP version 5": (Ether(src=OTHER) / IPv6(version=5, src=V6, hlim=255) / ICMPv6ND_NA(tgt=V6), None),
+    "IPv6 with nothing in it": (Ether(src=OTHER, dst=MAC) / IPv6(src=V6, nh=58, plen=0), None),
+    "payload length beyond the frame": (
+        Ether(src=OTHER, dst=MAC) / IPv6(src=V6, hlim=255, plen=99) / ICMPv6ND_NA(tgt=V6),
+        None,
+    ),
+    "IP version 5": (Ether(src=OTHER, dst=MAC) / IPv6(version=5, src=V6, hlim=255) / ICMPv6ND_NA(tgt=V6), None),
 }
 
 
 def icmp(*, ip_fields: dict[str, object] | None = None, **fields: object) -> Ether:
-    head = Ether(src=OTHER) / IP(**({"src": V4, "dst": HOST4} | (ip_fields or {})))
+    head = Ether(src=OTHER, dst=MAC) / IP(**({"src": V4, "dst": HOST4} | (ip_fields or {})))
     return head / ICMP(**({"type": 0, "id": SAID[0], "seq": SAID[1]} | fields)) / SAID[2]
 
 
@@ -182,15 +197,15 @@ ECHO_ROWS: dict[str, tuple[Ether, Seen | None]] = {
     "version 6": (icmp(ip_fields={"version": 6}), None),
     "UDP": (icmp(ip_fields={"proto": 17}), None),
     "from a group": (icmp(ip_fields={"src": "224.0.0.1"}), None),
-    "IP alone": (Ether(src=OTHER) / IP(src=V4, dst=HOST4, proto=1), None),
+    "IP alone": (Ether(src=OTHER, dst=MAC) / IP(src=V4, dst=HOST4, proto=1), None),
     "reply v6": (
-        Ether(src=OTHER) / IPv6(src=V6, dst=HOST6) / ICMPv6EchoReply(id=SAID[0], seq=SAID[1], data=SAID[2]),
+        Ether(src=OTHER, dst=MAC) / IPv6(src=V6, dst=HOST6) / ICMPv6EchoReply(id=SAID[0], seq=SAID[1], data=SAID[2]),
         ECHO6,
     ),
-    "request v6": (Ether(src=OTHER) / IPv6(src=V6, dst=HOST6) / ICMPv6EchoRequest(), None),
-    "reply v6, code 1": (Ether(src=OTHER) / IPv6(src=V6, dst=HOST6) / ICMPv6EchoReply(code=1), None),
+    "request v6": (Ether(src=OTHER, dst=MAC) / IPv6(src=V6, dst=HOST6) / ICMPv6EchoRequest(), None),
+    "reply v6, code 1": (Ether(src=OTHER, dst=MAC) / IPv6(src=V6, dst=HOST6) / ICMPv6EchoReply(code=1), None),
     "reply v6 from a group": (Ether(src="33:33:00:00:00:01") / IPv6(src=V6) / ICMPv6EchoReply(), None),
-    "other ethertype": (Ether(src=OTHER, type=0x88CC) / b"lldp", None),
+    "other ethertype": (Ether(src=OTHER, dst=MAC, type=0x88CC) / b"lldp", None),
 }
 
 
