@@ -1,6 +1,10 @@
-"""Clusters, addresses and states for Hypothesis, shared by all property tests."""
+"""Clusters, addresses and states for Hypothesis, shared by all property tests.
 
-from collections.abc import Sequence
+What is drawn from more than once is made once: Hypothesis looks into every new strategy before it draws from it, which
+takes longer than the draw.
+"""
+
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -22,43 +26,47 @@ ADDRESSES = st.sampled_from(
 EXCLUDED = {"node.kubernetes.io/exclude-from-external-load-balancers": ""}
 
 
-@st.composite
-def services(draw: st.DrawFn, *, most: int = 8) -> list[Raw]:
-    names = draw(st.lists(st.integers(0, 20), unique=True, max_size=most))
-    return [draw(_service(f"s{i}")) for i in names]
+_SPECS: st.SearchStrategy[Raw] = st.fixed_dictionaries(
+    {},
+    optional={
+        "externalTrafficPolicy": st.sampled_from(["Cluster", "Local"]),
+        "ipFamilyPolicy": st.sampled_from(["SingleStack", "PreferDualStack", "RequireDualStack"]),
+        "ipFamilies": st.sampled_from([["IPv4"], ["IPv6"], ["IPv4", "IPv6"], ["IPv6", "IPv4"]]),
+        "loadBalancerIP": ADDRESSES,
+    },
+)
+_POOL_NAMES = st.sampled_from(["", "", "subnet-1", "subnet-3", "metal", "none"])
+_STATUSES = st.lists(ADDRESSES, max_size=1)
 
 
+@cache
 @st.composite
 def _service(draw: st.DrawFn, name: str) -> Raw:
-    spec: Raw = draw(
-        st.fixed_dictionaries(
-            {},
-            optional={
-                "externalTrafficPolicy": st.sampled_from(["Cluster", "Local"]),
-                "ipFamilyPolicy": st.sampled_from(["SingleStack", "PreferDualStack", "RequireDualStack"]),
-                "ipFamilies": st.sampled_from([["IPv4"], ["IPv6"], ["IPv4", "IPv6"], ["IPv6", "IPv4"]]),
-                "loadBalancerIP": ADDRESSES,
-            },
-        )
-    )
-    pool = draw(st.sampled_from(["", "", "subnet-1", "subnet-3", "metal", "none"]))
-    status = draw(st.lists(ADDRESSES, max_size=1))
-    return service(name, pool=pool, addresses=status, **spec)
+    spec = draw(_SPECS)
+    return service(name, pool=draw(_POOL_NAMES), addresses=draw(_STATUSES), **spec)
 
 
+_NUMBERS = st.lists(st.integers(0, 20), unique=True, max_size=8)
+_SOME_POOLS = st.lists(st.sampled_from(POOLS), unique_by=lambda o: (o["kind"], o["metadata"]["name"]))
+_SOME_NODES = st.lists(st.sampled_from(NODES), unique=True)
+_ONE_NODE = st.lists(st.sampled_from(NODES), unique=True, max_size=1)
+_PEERS = st.sampled_from([[], [peer()], [peer(), peer("v6", "fd00:111::fe")]])
+_AGENTS = st.sampled_from([[], [agent(extlbint="eth1")]])
+_BOOLEANS = st.booleans()
+
+
+@cache
 @st.composite
 def clusters(draw: st.DrawFn) -> list[Raw]:
     """Objects of a whole cluster: pools, Services with status and endpoints, nodes in and out of service, peers."""
-    found = draw(services())
-    objects = [*draw(st.lists(st.sampled_from(POOLS), unique_by=lambda o: (o["kind"], o["metadata"]["name"]))), *found]
+    found = [draw(_service(f"s{i}")) for i in draw(_NUMBERS)]
+    objects = [*draw(_SOME_POOLS), *found]
     for one in found:
-        nodes = draw(st.lists(st.sampled_from(NODES), unique=True))
-        objects.append(
-            endpoints(one["metadata"]["name"], nodes, ready=draw(st.booleans()), serving=draw(st.booleans()))
-        )
-    objects += [node(name, **EXCLUDED) for name in draw(st.lists(st.sampled_from(NODES), unique=True, max_size=1))]
-    objects += draw(st.sampled_from([[], [peer()], [peer(), peer("v6", "fd00:111::fe")]]))
-    objects += draw(st.sampled_from([[], [agent(extlbint="eth1")]]))
+        nodes = draw(_SOME_NODES)
+        objects.append(endpoints(one["metadata"]["name"], nodes, ready=draw(_BOOLEANS), serving=draw(_BOOLEANS)))
+    objects += [node(name, **EXCLUDED) for name in draw(_ONE_NODE)]
+    objects += draw(_PEERS)
+    objects += draw(_AGENTS)
     return objects
 
 
@@ -125,35 +133,55 @@ def _mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from([usual] * 3 * len(others) + list(others))
 
 
-@st.composite
-def balanced(draw: st.DrawFn, name: str, pools: Sequence[str], *, has_status: bool = True) -> Raw:
-    """A Service that wants, or has, addresses of `pools`."""
+_PORTS = st.sampled_from([[80], [443], [80, 443]])
+_POLICIES, _CLASSES = _mostly("Cluster", "Local"), _mostly("", "else.io/lb")
+_MULTI = _mostly({}, {"purelb.io/multi-pool": "true"}, {"purelb.io/multi-pool": "false"})
+_SHARING = _mostly({}, *({"announcer.io/share-with-namespaces": text} for text in ("*", "red")))
+_NAMESPACES, _LABELS = st.sampled_from(["test", "red"]), st.sampled_from([{}, {"a": "b"}])
+_TIMES = st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"])
+
+
+@cache
+def _of(pools: tuple[str, ...]) -> tuple[st.SearchStrategy[str], st.SearchStrategy[str], st.SearchStrategy[list[str]]]:
+    """An address to ask for, a pool to ask for, addresses to have."""
     addresses = [address for name in pools for address in CHOICES[name][1]]
+    return _mostly("", *addresses), _mostly("", "none", *pools), st.lists(st.sampled_from(addresses), max_size=2)
+
+
+@cache
+@st.composite
+def balanced(draw: st.DrawFn, name: str, pools: tuple[str, ...], *, has_status: bool = True) -> Raw:
+    """A Service that wants, or has, addresses of `pools`."""
+    addresses, names, statuses = _of(pools)
     spec: Raw = draw(_FAMILIES) | {
-        "ports": [{"port": port} for port in draw(st.sampled_from([[80], [443], [80, 443]]))],
+        "ports": [{"port": port} for port in draw(_PORTS)],
         "selector": {"app": "x"},
-        "externalTrafficPolicy": draw(_mostly("Cluster", "Local")),
-        "loadBalancerClass": draw(_mostly("", "else.io/lb")),
+        "externalTrafficPolicy": draw(_POLICIES),
+        "loadBalancerClass": draw(_CLASSES),
     }
-    asked = draw(_mostly("", *addresses))
-    notes = draw(_KEYS) | draw(_mostly({}, {"purelb.io/multi-pool": "true"}, {"purelb.io/multi-pool": "false"}))
-    notes |= draw(_mostly({}, *({"announcer.io/share-with-namespaces": text} for text in ("*", "red"))))
+    asked = draw(addresses)
+    notes = draw(_KEYS) | draw(_MULTI) | draw(_SHARING)
     found = service(
         name,
-        namespace=draw(st.sampled_from(["test", "red"])),
-        pool=draw(_mostly("", "none", *pools)),
-        addresses=draw(st.lists(st.sampled_from(addresses), max_size=2)) if has_status else (),
+        namespace=draw(_NAMESPACES),
+        pool=draw(names),
+        addresses=draw(statuses) if has_status else (),
         annotations=notes | ({"purelb.io/addresses": asked} if asked else {}),
         **spec,
     )
-    found["metadata"]["labels"] = draw(st.sampled_from([{}, {"a": "b"}]))
-    found["metadata"]["creationTimestamp"] = draw(st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]))
+    found["metadata"]["labels"] = draw(_LABELS)
+    found["metadata"]["creationTimestamp"] = draw(_TIMES)
     return found
 
 
+_THREE_POOLS = st.lists(st.sampled_from(sorted(CHOICES)), unique=True, min_size=1, max_size=3)
+_TWO_AND_MORE = st.lists(st.integers(0, 20), unique=True, min_size=2, max_size=8)
+
+
+@cache
 @st.composite
-def quarrels(draw: st.DrawFn) -> tuple[list[str], list[Raw]]:
+def quarrels(draw: st.DrawFn) -> tuple[tuple[str, ...], list[Raw]]:
     """Names of some pools, and these pools with Services that are too many for them."""
-    pools = draw(st.lists(st.sampled_from(sorted(CHOICES)), unique=True, min_size=1, max_size=3))
-    names = draw(st.lists(st.integers(0, 20), unique=True, min_size=2, max_size=8))
-    return pools, [*(CHOICES[name][0] for name in pools), *(draw(balanced(f"s{i:02}", pools)) for i in names)]
+    pools = tuple(draw(_THREE_POOLS))
+    numbers = draw(_TWO_AND_MORE)
+    return pools, [*(CHOICES[name][0] for name in pools), *(draw(balanced(f"s{i:02}", pools)) for i in numbers)]

@@ -98,7 +98,7 @@ def test_a_service_that_goes_moves_nobody(objects: list[Raw], which: int) -> Non
 
 
 @given(quarrels())
-def test_a_pool_that_goes_moves_only_those_of_it(found: tuple[list[str], list[Raw]]) -> None:
+def test_a_pool_that_goes_moves_only_those_of_it(found: tuple[tuple[str, ...], list[Raw]]) -> None:
     (changed, *_), objects = found
     settled = fed_back(snapshot(*objects))
     left = replace(settled, pools=tuple(p for p in settled.pools if p.name != changed))
@@ -111,7 +111,7 @@ def test_a_pool_that_goes_moves_only_those_of_it(found: tuple[list[str], list[Ra
 
 
 @given(quarrels())
-def test_a_pool_that_shrinks_moves_only_those_outside(found: tuple[list[str], list[Raw]]) -> None:
+def test_a_pool_that_shrinks_moves_only_those_outside(found: tuple[tuple[str, ...], list[Raw]]) -> None:
     (changed, *_), objects = found
     settled = fed_back(snapshot(*objects))
     before = given_in(allocate(settled))
@@ -124,7 +124,7 @@ def test_a_pool_that_shrinks_moves_only_those_outside(found: tuple[list[str], li
 
 
 @given(quarrels())
-def test_a_pool_that_cannot_be_understood_moves_nobody(found: tuple[list[str], list[Raw]]) -> None:
+def test_a_pool_that_cannot_be_understood_moves_nobody(found: tuple[tuple[str, ...], list[Raw]]) -> None:
     (changed, *_), objects = found
     settled = fed_back(snapshot(*objects))
     lost = [p for p in settled.pools if p.name == changed]

@@ -17,6 +17,8 @@ PORTS = st.lists(
     ),
     min_size=1,
 )
+EXTERNAL = st.lists(ADDRESSES, max_size=1)
+BROKEN: st.SearchStrategy[Raw] = st.sampled_from([{}, {"loadBalancerClass": 7}])
 HERE = st.lists(ADDRESSES, unique=True).map(lambda found: [held(one) for one in found])
 
 
@@ -28,9 +30,8 @@ def guarding(draw: st.DrawFn) -> list[Raw]:
         if one["kind"] != "Service":
             out.append(one)
             continue
-        more: Raw = {"ports": draw(PORTS), "externalIPs": draw(st.lists(ADDRESSES, max_size=1))}
-        broken: Raw = draw(st.sampled_from([{}, {"loadBalancerClass": 7}]))
-        out.append(one | {"spec": one["spec"] | more | broken})
+        more: Raw = {"ports": draw(PORTS), "externalIPs": draw(EXTERNAL)}
+        out.append(one | {"spec": one["spec"] | more | draw(BROKEN)})
     return out
 
 
