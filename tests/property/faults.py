@@ -1,6 +1,7 @@
 """What befalls a world, and who watches it meanwhile: two holders at once, and moves that have no cause."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import combinations
 
 from announcer.core.model import IfName, IPAddress, NodeName
 from announcer.core.own import Cause, Key, Phase
@@ -92,17 +93,21 @@ class Overlaps:
 
     def __init__(self, world: World) -> None:
         self.world, self.since, self.worst = world, dict[tuple[Key, NodeName, NodeName], float](), 0.0
+        self.held: Mapping[Key, list[NodeName]] = {}
+        self.pairs = list[tuple[Key, NodeName, NodeName]]()
         world.looks.append(self.look)
 
     def look(self) -> None:
         w = self.world
+        if self.held is not (held := w.held()):
+            self.held = held
+            self.pairs = [(key, *pair) for key, names in held.items() for pair in combinations(sorted(names), 2)]
+        if not self.pairs and not self.since:
+            return
         now = {
-            ((ifname, vip), a, b)
-            for ifname, vip in w.keys
-            if len(held := w.holders(vip, ifname)) > 1
-            for a in held
-            for b in held
-            if a < b and w.can_hear(a, b, ifname) and self._counts(a, (ifname, vip)) and self._counts(b, (ifname, vip))
+            (key, a, b)
+            for key, a, b in self.pairs
+            if w.can_hear(a, b, key[0]) and self._counts(a, key) and self._counts(b, key)
         }
         for key in self.since.keys() - now:
             del self.since[key]
@@ -126,6 +131,7 @@ class Causes:
     def __init__(self, world: World) -> None:
         self.world, self.since, self.causeless = world, dict[tuple[Key, NodeName], float](), list[str]()
         self.sides, self.parted, self.told = dict(world.sides), 0.0, 0
+        self.before: object = None
         world.looks.append(self.look)
 
     def look(self) -> None:
@@ -136,8 +142,12 @@ class Causes:
             if move.new == mover:
                 self._judge(at, mover, move.ifname, move.address)
         self.told = len(w.moves)
-        fine = {((i, a), name) for i, a in w.keys for name in w.holders(a, i) if self._is_fine(name, a)}
-        self.since = {held: self.since.get(held, w.now) for held in fine}
+        held = w.held()
+        here = held, [(h.runs, h.is_stopped, h.is_jammed, h.view) for h in w.hosts.values()]
+        if here != self.before:
+            self.before = here
+            fine = [(key, name) for key, names in held.items() for name in names if self._is_fine(name, key[1])]
+            self.since = {one: self.since.get(one, w.now) for one in fine}
 
     def _judge(self, at: float, mover: NodeName, ifname: IfName, vip: IPAddress) -> None:
         w = self.world

@@ -3,12 +3,12 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address
 from random import Random
 
 from announcer.core import own
 from announcer.core.model import (
-    Action,
     Heard,
     HeardEcho,
     HeardProbe,
@@ -57,6 +57,10 @@ class Host:
     waiting: list[WireEvent] = field(default_factory=list)
 
 
+Sent = SendProbe | SendAnnouncement | SendRequest | SendEcho
+"""What leaves by a link."""
+
+
 class Segment:
     def __init__(self, random: Random, links: tuple[IfName, ...], families: str) -> None:
         self.random, self.links, self.families = random, links, families
@@ -88,7 +92,7 @@ class Segment:
         return host.addresses.get(key, -1.0) > self.now
 
     def can_hear(self, one: str, other: str, ifname: IfName = ETH0) -> bool:
-        return self.sides.get((ifname, one), 0) == self.sides.get((ifname, other), 0)
+        return not self.sides or self.sides.get((ifname, one), 0) == self.sides.get((ifname, other), 0)
 
     # -- faults --------------------------------------------------------------------------------------------------
 
@@ -106,9 +110,8 @@ class Segment:
 
     # -- frames --------------------------------------------------------------------------------------------------
 
-    def transmit(self, host: Host, action: Action) -> Asked | None:
+    def transmit(self, host: Host, action: Sent) -> Asked | None:
         """What the agent is told of questions that have left; nothing leaves a link without carrier."""
-        assert isinstance(action, SendProbe | SendAnnouncement | SendRequest | SendEcho)
         if host.is_jammed or not host.nics[action.ifname].has_carrier:
             return None
         match action:
@@ -124,8 +127,9 @@ class Segment:
                 shown = action.addresses
             case SendRequest():  # whoever isn't asked hears ARP, and no neighbor discovery
                 shown = tuple(a for a in action.addresses if a.version == 4)
+        others = self.others(host)
         for address in shown:
-            for other in self.others(host):
+            for other in others:
                 self._carry(host.name, other, action.ifname, _shown(host, action.ifname, address))
         return None
 
@@ -189,5 +193,6 @@ def _own(link: int, number: int, families: str) -> tuple[IPAddress, ...]:
     return tuple(address for address in (v4, v6) if str(address.version) in families)
 
 
+@cache
 def gateways(ifname: IfName, families: str) -> tuple[IPAddress, ...]:
     return _own(int(ifname[3:]), 254, families)

@@ -46,13 +46,37 @@ AROUND = (
     "away",
     "back",
 )
-SETTLED = 45.0
+SETTLED, FAREWELL_OVER = 45.0, 10.0
 some = settings(max_examples=settings().max_examples // 4)
 
 
-def settle(world: World, faults: list[tuple[float, str, int]]) -> None:
+def settle(world: World) -> None:
     """What an agent left on SIGTERM, and no next one has adopted, stays for the farewell."""
-    world.run(SETTLED + (310 if any(fault == "term" for _, fault, _ in faults) else 0))
+    world.run(SETTLED)
+    left = (end for host in world.hosts.values() if not host.runs for end in host.addresses.values())
+    world.run(max(0.0, max(left, default=0.0) + FAREWELL_OVER - world.now))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_the_world_remembers_of_holders_is_what_its_kernels_have(fault: str) -> None:
+    world = World(seed=1, nodes=3, links=2, addresses=1)
+    differs: list[str] = []
+
+    def compare() -> None:
+        for (ifname, vip), held in world.held().items():
+            hosts = [h for h in world.hosts.values() if world.is_up(h) and h.nics[ifname].has_carrier]
+            if held != [h.name for h in hosts if world.has(h, (ifname, vip))]:
+                differs.append(f"{world.now} {ifname} {vip} {held}")
+
+    world.run(4)
+    world.looks.append(compare)
+    for who in range(6):
+        befall(world, fault, who)
+        compare()
+        world.run(2.2)
+    end_faults(world)
+    world.run(11)
+    assert differs == []
 
 
 @some
@@ -69,7 +93,7 @@ def test_every_address_ends_with_one_holder_and_two_never_last(
         world.run(pause)
         befall(world, fault, who)
     end_faults(world)
-    settle(world, faults)
+    settle(world)
     note("\n".join(world.trace))
     assert wrong(world) == []
     assert overlaps.worst <= 1.0
@@ -127,7 +151,7 @@ def test_planned_moves_leave_no_gap(seed: int, nodes: int, shape: Shape, lag: fl
     world.lag = lag
     world.run(8)
     gaps: list[str] = []
-    world.looks.append(lambda: gaps.extend(f"{world.now} {i} {v}" for i, v in world.keys if not world.holders(v, i)))
+    world.looks.append(lambda: gaps.extend(f"{world.now} {key}" for key, held in world.held().items() if not held))
     for vip in sorted(set(world.leads.values())):
         (holder,) = world.holders(vip)
         world.want(vip, world.truth[vip] - {holder})
@@ -199,7 +223,7 @@ def test_agent_that_never_comes_back_is_succeeded_after_its_fence_and_two_never_
     world.run(8)
     victim = world.holders(world.vips[0])[0]
     worst: list[int] = []
-    world.looks.append(lambda: worst.append(max(len(world.holders(v)) for v in world.vips)))
+    world.looks.append(lambda: worst.append(max(map(len, world.held().values()))))
     world.kill(world.hosts[victim]) if gone == "kill" else world.stop(world.hosts[victim])
     world.run(17)
     world.resume(world.hosts[victim])
@@ -289,7 +313,7 @@ def test_stranger_that_was_there_first_is_never_overruled(
     world.run(8)
     met = list(claimed)
     world.strangers.clear()
-    settle(world, faults)
+    settle(world)
     note("\n".join(world.trace))
     assert met == []
     assert wrong(world) == []

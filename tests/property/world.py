@@ -5,10 +5,11 @@ dead, and removes addresses when their lifetime ends; a SIGSTOPped agent's frame
 does nothing at all; a jammed one gets no frame out. What the links carry is in `segment.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
 from ipaddress import IPv4Address, IPv6Address
 from itertools import count
+from math import inf
 from random import Random
 
 from announcer.core import own
@@ -20,7 +21,10 @@ from announcer.core.model import (
     NodeName,
     PutAddresses,
     RemoveAddresses,
+    SendAnnouncement,
+    SendEcho,
     SendProbe,
+    SendRequest,
     WireEvent,
 )
 from announcer.core.own import Frames, Key, May, Move, Neighbor, OwnLink, Present, Refreshed, Tick, Timing
@@ -58,6 +62,7 @@ class World(Segment):
         self._queue, self._count = list[tuple[float, int, Callable[[], None]]](), count()
         self.vips, self.leads = _addresses(addresses, families)
         self.keys = [(ifname, vip) for ifname in self.links for vip in self.vips]
+        self._held, self._held_until = dict[Key, list[NodeName]](), -inf
         for i in range(1, nodes + spare + 1):
             self.hosts[NodeName(f"n{i}")] = self.make_host(i, is_bare=i <= bare)
         self.members = frozenset([*self.hosts][:nodes])
@@ -89,11 +94,28 @@ class World(Segment):
 
     def holders(self, vip: IPAddress, ifname: IfName = ETH0) -> list[NodeName]:
         """Kernels that answer for it on the link."""
-        return [
-            h.name
-            for h in self.hosts.values()
-            if self.is_up(h) and self.has(h, (ifname, vip)) and h.nics[ifname].has_carrier
-        ]
+        return self.held()[ifname, vip]
+
+    def held(self) -> Mapping[Key, list[NodeName]]:
+        """The holders of every address on every link: looked for again when something has `changed`, or ended by time.
+
+        Whoever looks after every event gets the same object for as long as nothing is different.
+        """
+        if self.now >= self._held_until:
+            self._held = {key: [] for key in self.keys}
+            up = [h for h in self.hosts.values() if self.is_up(h)]
+            for host in up:
+                for key, end in host.addresses.items():
+                    if end > self.now and host.nics[key[0]].has_carrier:
+                        self._held[key].append(host.name)
+            ends = [end for host in up for end in host.addresses.values()]
+            ends += [host.stalled_until for host in self.hosts.values()]
+            self._held_until = min((end for end in ends if end > self.now), default=inf)
+        return self._held
+
+    def changed(self) -> None:
+        """Power, a carrier, the addresses of a kernel, or whether its machine stands still."""
+        self._held_until = -inf
 
     def last_behind(self, vip: IPAddress, holder: NodeName) -> NodeName:
         """The candidate that comes last behind `holder`."""
@@ -135,10 +157,12 @@ class World(Segment):
         """The whole machine pauses, its clock too as far as lifetimes go."""
         host.stalled_until = self.now + seconds
         host.addresses = {key: end + seconds for key, end in host.addresses.items() if end > self.now}
+        self.changed()
         self.at(seconds + 1e-6, lambda: self.wake(host))
         self._soon(host)
 
     def power(self, host: Host, *, on: bool) -> None:
+        self.changed()
         if on and not host.has_power and host.name in self.members:
             host.has_power, host.addresses = True, {}
             self.start(host)
@@ -159,11 +183,13 @@ class World(Segment):
 
     def carrier(self, host: Host, ifname: IfName, *, on: bool) -> None:
         host.nics[ifname].has_carrier = on
+        self.changed()
         self._soon(host)
 
     def delete(self, host: Host, key: Key) -> None:
         """Somebody takes our address away."""
         host.addresses.pop(key, None)
+        self.changed()
         self._soon(host)
 
     def reach_api(self, *, is_there: bool) -> None:
@@ -275,10 +301,13 @@ class World(Segment):
             case RemoveAddresses():
                 for vip in action.addresses:
                     host.addresses.pop((action.ifname, vip), None)
-            case _:
+                self.changed()
+            case SendProbe() | SendAnnouncement() | SendRequest() | SendEcho():
                 self.asked += len(action.addresses) if isinstance(action, SendProbe) else 0
                 if asked := self.transmit(host, action):
                     self.tell(host, asked)
+            case _:
+                raise AssertionError(action)
 
     def _put(self, host: Host, action: PutAddresses) -> None:
         end = self.now + (action.valid_seconds or 10**9)
@@ -286,6 +315,7 @@ class World(Segment):
             key = (action.ifname, vip)
             host.addresses[key] = end
             self.at(end - self.now + 1e-6, lambda k=key: self._expire(host, k))  # type: ignore[misc]
+        self.changed()
         self.tell(host, Refreshed(at=self.now))
 
     def _expire(self, host: Host, key: Key) -> None:
