@@ -8,8 +8,10 @@ ROUTER ?= frr
 export ROUTER
 PYTEST_ARGS ?=
 BIN := .venv/bin
-PURE := $(wildcard tests/unit tests/property)
+PURE := $(wildcard tests/property tests/unit)
 REAL := $(wildcard tests/contract tests/integration tests/e2e)
+# The long ones first, and no worker waits while another has some left.
+PARALLEL := -n auto --dist worksteal
 CODE := announcer $(wildcard exabgp bench) lab tests
 
 .PHONY: help
@@ -42,17 +44,17 @@ test test-all test-e2e: ROUTER := frr bird gobgp
 
 .PHONY: test
 test: cluster lint ## install what is missing and run every check and test but the long ones (needs root)
-	$(BIN)/pytest -n auto -m "not long" $(PURE) $(PYTEST_ARGS)
+	$(BIN)/pytest $(PARALLEL) -m "not long" $(PURE) $(PYTEST_ARGS)
 	$(BIN)/pytest -m "not long" $(REAL) $(PYTEST_ARGS)
 
 .PHONY: test-all
 test-all: cluster kubelets lint ## the same, labs with other routers, BFD, drains and kubelets, alerts by promtool and the dashboard by Grafana's schema (needs root)
-	$(BIN)/pytest -n auto $(PURE) $(PYTEST_ARGS)
+	$(BIN)/pytest $(PARALLEL) $(PURE) $(PYTEST_ARGS)
 	$(BIN)/pytest $(REAL) $(PYTEST_ARGS)
 
 .PHONY: check
 check: venv lint ## lint, types, import contracts, unit and property tests (no root)
-	$(BIN)/pytest -n auto $(PURE) $(PYTEST_ARGS)
+	$(BIN)/pytest $(PARALLEL) $(PURE) $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: venv
