@@ -7,6 +7,7 @@ silent; every node looks when it likes.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -54,11 +55,8 @@ class World:
     nodes: dict[str, Node] = field(default_factory=lambda: {name: Node(name) for name in NODES})
 
     def cluster(self) -> Snapshot:
-        objects: list[Raw] = [group(), peer(), *(node(n, **(EXCLUDED if n in self.excluded else {})) for n in NODES)]
-        for name, policy in sorted(self.policies.items()):
-            objects.append(service(name, addresses=[address(name)], externalTrafficPolicy=policy))
-            objects.append(endpoints(name, sorted(self.places[name])))
-        return snapshot(*objects)
+        services = ((name, policy, self.places[name]) for name, policy in sorted(self.policies.items()))
+        return _cluster(frozenset(self.excluded), *services)
 
     def users(self) -> set[str]:
         """Services that the aggregate is for."""
@@ -147,6 +145,16 @@ class World:
                 assert action.route.destination not in (one.wire or {}).keys() | going, "an end goes before its route"
             case _:
                 pass
+
+
+@lru_cache(1024)
+def _cluster(excluded: frozenset[str], *services: tuple[str, str, frozenset[str]]) -> Snapshot:
+    """With Services of these names, policies and places."""
+    objects: list[Raw] = [group(), peer(), *(node(n, **(EXCLUDED if n in excluded else {})) for n in NODES)]
+    for name, policy, places in services:
+        objects.append(service(name, addresses=[address(name)], externalTrafficPolicy=policy))
+        objects.append(endpoints(name, sorted(places)))
+    return snapshot(*objects)
 
 
 def check_ends(one: Node) -> None:

@@ -29,6 +29,7 @@ from announcer.core.model import (
     RemoveRoute,
     SetDevconf,
     SetPeers,
+    Snapshot,
     WithdrawRoutes,
 )
 from announcer.core.plan import Pace, plan
@@ -51,8 +52,8 @@ def world(addresses: list[LinkAddress], routes: list[KernelRoute]) -> ObservedKe
     return replace(seen, links=(*seen.links, Link(ifname=LB0, ifindex=9, lladdr="02:00:00:00:00:99", kind="bridge")))
 
 
-def wanted(objects: list[Raw], seen: ObservedKernel) -> Desired:
-    found = desired(snapshot(*objects), NodeName("n1"), seen)
+def wanted(cluster: Snapshot, seen: ObservedKernel) -> Desired:
+    found = desired(cluster, NodeName("n1"), seen)
     assert isinstance(found, Desired)
     return found
 
@@ -109,17 +110,17 @@ def _bgp(peer: ObservedPeer, action: AdvertiseRoutes | WithdrawRoutes, now: floa
     return replace(peer, routes=table)
 
 
-def settle(objects: list[Raw], seen: ObservedKernel) -> tuple[Desired, ObservedKernel, ObservedBgp]:
+def settle(cluster: Snapshot, seen: ObservedKernel) -> tuple[Desired, ObservedKernel, ObservedBgp]:
     """Passes until nothing but the peers' own Action is left, six at most; before the last two, lifetimes end."""
-    bgp = up(wanted(objects, seen))
+    bgp = up(wanted(cluster, seen))
     for now in range(6):
         if now == 4:
             seen = replace(seen, addresses=tuple(a for a in seen.addresses if a.valid_seconds is None))
-        found = wanted(objects, seen)
+        found = wanted(cluster, seen)
         for action in plan(found, seen, bgp, float(now), Pace()).actions:
             seen, bgp = apply(action, seen, bgp, float(now))
             check_advertised(seen, bgp, found)
-    return wanted(objects, seen), seen, bgp
+    return wanted(cluster, seen), seen, bgp
 
 
 def check_advertised(seen: ObservedKernel, bgp: ObservedBgp, found: Desired) -> None:
@@ -133,7 +134,7 @@ def check_advertised(seen: ObservedKernel, bgp: ObservedBgp, found: Desired) -> 
 
 @given(clusters(), st.builds(world, LEFTOVERS, ROUTES))
 def test_applying_the_plan_gives_what_is_desired(objects: list[Raw], seen: ObservedKernel) -> None:
-    found, seen, bgp = settle(objects, seen)
+    found, seen, bgp = settle(snapshot(*objects), seen)
     lasting = {a.address for a in seen.addresses if a.is_ours and a.valid_seconds is None}
     assert lasting - found.keep == found.addresses - found.keep
     assert {r for r in seen.routes if r.is_ours} == found.routes
@@ -143,13 +144,13 @@ def test_applying_the_plan_gives_what_is_desired(objects: list[Raw], seen: Obser
 
 @given(clusters(), st.builds(world, LEFTOVERS, ROUTES))
 def test_equal_states_give_nothing(objects: list[Raw], seen: ObservedKernel) -> None:
-    found, seen, bgp = settle(objects, seen)
+    found, seen, bgp = settle(snapshot(*objects), seen)
     assert [a for a in plan(found, seen, bgp, 99.0, Pace()).actions if not isinstance(a, SetPeers)] == []
 
 
 @given(clusters(), st.builds(world, LEFTOVERS, ROUTES))
 def test_nothing_without_our_mark_is_named(objects: list[Raw], seen: ObservedKernel) -> None:
-    found = wanted(objects, seen)
+    found = wanted(snapshot(*objects), seen)
     foreign = {a.address for a in seen.addresses if not a.is_ours}
     for action in plan(found, seen, up(found), 0.0, Pace()).actions:
         if isinstance(action, PutAddresses):
@@ -160,7 +161,7 @@ def test_nothing_without_our_mark_is_named(objects: list[Raw], seen: ObservedKer
 
 @given(clusters(), st.builds(world, LEFTOVERS, ROUTES))
 def test_silent_sidecar_removes_nothing(objects: list[Raw], seen: ObservedKernel) -> None:
-    found = wanted(objects, seen)
+    found = wanted(snapshot(*objects), seen)
     if found.peers:
         actions = plan(found, seen, UNKNOWN, 0.0, Pace()).actions
         assert not any(isinstance(a, RemoveRoute) or (isinstance(a, PutAddresses) and a.valid_seconds) for a in actions)
@@ -168,4 +169,4 @@ def test_silent_sidecar_removes_nothing(objects: list[Raw], seen: ObservedKernel
 
 @given(clusters())
 def test_desired_does_not_depend_on_the_order_of_objects(objects: list[Raw]) -> None:
-    assert wanted(objects, kernel()) == wanted(objects[::-1], kernel())
+    assert wanted(snapshot(*objects), kernel()) == wanted(snapshot(*objects[::-1]), kernel())
