@@ -78,10 +78,11 @@ system() {
     done
 }
 
-# The first Python that is new enough and can make virtual environments.
+# The first Python that is new enough and can make virtual environments, before all that of the distribution, which is
+# built to be fast, as the one in the images.
 python() {
     local name
-    for name in python3 python3.14 python3.13 python3.12 python3.11; do
+    for name in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do
         if "$name" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             echo "$name"
             return
