@@ -81,6 +81,10 @@ class Link:
         """Ask for the configuration to be read again. Whether that happened has to be seen."""
         await self._write(RELOAD)
 
+    def is_waiting(self) -> bool:
+        """For an answer."""
+        return bool(self._unanswered)
+
     def check(self) -> None:
         """Raise where ExaBGP owes an answer for too long."""
         if self._unanswered and self._unanswered[0][0] < asyncio.get_running_loop().time():

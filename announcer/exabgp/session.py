@@ -51,7 +51,7 @@ class Timing:
 
     `confirm` is what ExaBGP has, after its answer, to send a change, `farewell` what it has for a NOTIFICATION;
     `flush` the least between two flushes of a peer; `rejected` until a configuration that was is tried again; `tick`
-    how often deadlines are looked at; `wake` the least between two wakes.
+    how often deadlines are looked at, `idle` how often where there are none; `wake` the least between two wakes.
     """
 
     connect: float = 3.0
@@ -61,6 +61,7 @@ class Timing:
     farewell: float = 1.0
     flush: float = 60.0
     tick: float = 0.25
+    idle: float = 5.0
     wake: float = 0.05
     retry_first: float = 0.1
     retry_most: float = 2.0
@@ -228,7 +229,7 @@ class ExabgpSession:
             await self._flush_suspects(link)
             await self._write_queue(link)
             self._meet_deadlines(link)
-            await self._pause()
+            await self._pause(self._timing.tick if self._is_busy(link) else self._timing.idle)
 
     async def _look(self, link: Link) -> None:
         """Which peers there are, in which state, and which configuration that comes from."""
@@ -298,9 +299,14 @@ class ExabgpSession:
             self._picture.give_up()
             self._changed()
 
-    async def _pause(self) -> None:
+    def _is_busy(self, link: Link) -> bool:
+        """Whether there is a deadline to meet, or something to try again. All else comes with an event or an action."""
+        is_open = link.is_waiting() or self._picture.is_waiting() or self._picture.observed() is UNKNOWN
+        return is_open or self._has_news or not self._is_configured() or bool(self._picture.suspects())
+
+    async def _pause(self, seconds: float) -> None:
         try:
-            async with asyncio.timeout(self._timing.tick):
+            async with asyncio.timeout(seconds):
                 await self._work.wait()
         except TimeoutError:
             return
