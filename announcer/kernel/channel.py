@@ -8,6 +8,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import count
 from types import TracebackType
 from typing import Self
@@ -24,7 +25,9 @@ HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequen
 ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 MESSAGES_A_SEND = 25
 """The kernel carries them out within the call that sends them: 1.5 ms for each on a link with 10,000 addresses."""
-READ_SIZE = 1 << 20
+READ_SIZE = 1 << 16
+"""Twice what the kernel puts into one datagram of a dump (netlink_recvmsg), and little enough to come from the heap."""
+SEND_BYTES = 1 << 20
 SO_SNDBUFFORCE = 32  # asm-generic/socket.h; more than net.core.wmem_max, with CAP_NET_ADMIN
 
 
@@ -106,7 +109,7 @@ class Channel:
         first, last = end - len(asked) + 1, end - 1
         refused: RefusedError | None = None
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 2 * len(packed) + READ_SIZE)
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 2 * len(packed) + SEND_BYTES)
             async with asyncio.timeout(self._timeout):
                 await asyncio.to_thread(self._socket.send, packed)
         except (TimeoutError, OSError) as error:
@@ -121,17 +124,21 @@ class Channel:
                         return
 
     async def request(self, messages: Sequence[tuple[int, int, bytes]]) -> dict[int, RefusedError]:
-        """Send messages of (type, flags, body), wait for every acknowledgement; refusals by index of the message."""
+        """Send messages of (type, flags, body), wait until all are carried out; refusals by index of the message.
+
+        The kernel takes them in order, and tells of one that it refuses without being asked: the last one of a send
+        is acknowledged for all.
+        """
         refused: dict[int, RefusedError] = {}
         for start in range(0, len(messages), MESSAGES_A_SEND):
-            some = messages[start : start + MESSAGES_A_SEND]
-            last = await self._send([(kind, flags | NLM_F_ACK, body) for kind, flags, body in some])
-            first = last - len(some) + 1
-            waiting = set(range(first, last + 1))
-            while waiting:
+            some = list(messages[start : start + MESSAGES_A_SEND])
+            some[-1] = (some[-1][0], some[-1][1] | NLM_F_ACK, some[-1][2])
+            last = await self._send(some)
+            first, is_done = last - len(some) + 1, False
+            while not is_done:
                 for number, what, _, data in await self._receive():
-                    if what == NLMSG_ERROR and number in waiting:
-                        waiting.discard(number)
+                    if what == NLMSG_ERROR and first <= number <= last:
+                        is_done = is_done or number == last
                         if refusal := _refusal(data):
                             refused[start + number - first] = refusal
             await asyncio.sleep(0)
@@ -156,8 +163,10 @@ class Channel:
         return packed, sequence
 
     async def _receive(self) -> list[tuple[int, int, int, memoryview]]:
-        """The messages of one datagram."""
+        """The messages of one datagram; mostly it is there already, as the kernel answers within the call that asks."""
         try:
+            with suppress(BlockingIOError):
+                return list(messages(memoryview(self._socket.recv(READ_SIZE))))
             async with asyncio.timeout(self._timeout):
                 datagram = memoryview(await asyncio.get_running_loop().sock_recv(self._socket, READ_SIZE))
         except (TimeoutError, OSError) as error:

@@ -44,6 +44,7 @@ from announcer.kernel.guard import GuardTable
 
 log = logging.getLogger(__name__)
 GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # RTMGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE
+HINT_BYTES = 1 << 16
 REOPEN_SECONDS = 1.0
 GONE = frozenset({errno.EADDRNOTAVAIL})
 AT_ONCE = 500
@@ -288,14 +289,15 @@ class Kernel:
 
 
 async def _watch(family: int, groups: int, is_news: Callable[[bytes], bool], wake: Callable[[], None]) -> None:
-    loop = asyncio.get_running_loop()
+    loop, buffer = asyncio.get_running_loop(), memoryview(bytearray(HINT_BYTES))
     while True:
         try:
             with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family) as hints:
                 hints.setblocking(False)
                 hints.bind((0, groups))
                 while True:
-                    if is_news(await loop.sock_recv(hints, 1 << 16)):
+                    count = await loop.sock_recv_into(hints, buffer)
+                    if is_news(bytes(buffer[:count])):
                         wake()
         except OSError as error:
             wake()
