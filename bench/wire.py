@@ -109,7 +109,7 @@ async def measure(here: Namespace, there: Namespace, kind: str, listens_for: lis
                 ours, its = (time.process_time() - used) / took, (processor_seconds(peer.pid) - theirs) / took
                 assert flooder.stdout
                 sent = int(flooder.stdout.read())
-            wire.read_empty()
+            wire.take()
             counters = next(iter(wire.counters().values()))
             peer.terminate()
             captured = re.search(r"(\d+) packets captured", peer.communicate(timeout=5)[1])

@@ -1,8 +1,9 @@
 """The quick step: feeds the ownership protocol with events and time, and carries out what it says, in order.
 
 It runs beside the passes, as a fail-over must not wait for one. What changes the kernel or announces goes through one
-`Backlog`, so that an address is on the link before it is announced; questions have a queue of their own, as a thousand
-addresses that are put on a link must not delay one echo. Before silence is judged, the sockets are read empty.
+`Backlog`, so that an address is on the link before it is announced; questions leave at once, or wait in a queue of
+their own, as a thousand addresses that are put on a link must not delay one echo. Before silence is judged, the sockets
+are read empty. A beat is one turn of the loop: ten of them a second are most of what an idle agent costs.
 
 A question counts once it has left (`own.Asked`), so one that fails or is dropped makes nobody seem silent.
 """
@@ -63,23 +64,20 @@ class Owner:
     _has_changes: asyncio.Event = field(default_factory=asyncio.Event)
     _questions: deque[tuple[Question, float]] = field(default_factory=lambda: deque(maxlen=QUESTIONS_MOST))
     _has_questions: asyncio.Event = field(default_factory=asyncio.Event)
-    _due: asyncio.Event = field(default_factory=asyncio.Event)
     _timer: asyncio.TimerHandle | None = None
+    _broken: asyncio.Future[None] | None = None
 
-    def tell(self, event: own.Event) -> None:
+    def tell(self, *events: own.Event) -> None:
         before, now = self.state, self.clock()
-        self.state, outcome = own.step(before, event, now, self.timing)
+        self.state, outcome = own.steps(before, events, now, self.timing)
         moves: list[own.Move] = []
+        questions: list[Question] = []
         for one in outcome:
             match one:
                 case own.Move():
                     moves.append(one)
-                case SendEcho():  # before probes that may wait: a node's life depends on it
-                    self._questions.appendleft((one, now))
-                    self._has_questions.set()
-                case SendProbe():
-                    self._questions.append((one, now))
-                    self._has_questions.set()
+                case SendEcho() | SendProbe():
+                    questions.append(one)
                 case PutAddresses() | RemoveAddresses() | SendAnnouncement() | SendRequest():
                     self._changes.add(one, now)
                     self._has_changes.set()
@@ -89,11 +87,13 @@ class Owner:
             self._record(moves)
         if own.next_due(self.state) < own.next_due(before):
             self._arm()
-        if isinstance(event, own.May | own.Present):
+        if any(isinstance(event, own.May | own.Present) for event in events):
             self.wire.listen_for(own.interest(self.state))
         if before.changes != self.state.changes:
             self.wire.hear_probes(wanted=own.minds_probes(self.state))
             self.on_change()
+        if questions:
+            self._ask(questions, now)
 
     def heard(self, batch: Iterable[WireEvent]) -> None:
         self.tell(own.Frames(frames=tuple(batch)))
@@ -108,29 +108,39 @@ class Owner:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tick(), name="ticks")
             tasks.create_task(self._change(), name="changes")
-            tasks.create_task(self._ask(), name="questions")
+            tasks.create_task(self._ask_later(), name="questions")
 
     async def farewell(self) -> None:
         for action in own.farewell(self.state, self.clock(), self.timing):
             await self._put(action, self.clock())
 
     async def _tick(self) -> None:
-        while True:
+        """For ever; what goes wrong in a beat ends it."""
+        self._broken = asyncio.get_running_loop().create_future()
+        self._arm()
+        try:
+            await self._broken
+        finally:
+            self._broken = None
             self._arm()
-            await self._due.wait()
-            self._due.clear()
-            if own.next_due(self.state) <= self.clock():
-                self.wire.read_empty()
-                self.tell(own.Tick())
 
     def _arm(self) -> None:
-        """Have `_tick` go on when something is due: by a timer, as each wait that ends by its timeout raises an
-        exception.
-        """
+        """Have `_beat` called when something is due, as long as `_tick` runs."""
         if self._timer:
             self._timer.cancel()
-        pause = max(0.0, min(own.next_due(self.state) - self.clock(), LONGEST_SLEEP))
-        self._timer = asyncio.get_running_loop().call_later(pause, self._due.set)
+        if self._broken and not self._broken.done():
+            pause = max(0.0, min(own.next_due(self.state) - self.clock(), LONGEST_SLEEP))
+            self._timer = asyncio.get_running_loop().call_later(pause, self._beat)
+
+    def _beat(self) -> None:
+        try:
+            if own.next_due(self.state) <= self.clock():
+                heard = self.wire.take()
+                self.tell(*([own.Frames(frames=heard)] if heard else []), own.Tick())
+        except Exception as error:  # noqa: BLE001 - handed to the task whose turn this is
+            if self._broken and not self._broken.done():
+                self._broken.set_exception(error)
+        self._arm()
 
     async def _change(self) -> None:
         while True:
@@ -164,7 +174,24 @@ class Owner:
             self.tell(own.Refreshed(at=decided))
         return is_done
 
-    async def _ask(self) -> None:
+    def _ask(self, questions: list[Question], decided: float) -> None:
+        """Nodes before addresses that wait already: a life depends on it."""
+        asked: list[own.Asked] = []
+        for question in questions:
+            try:
+                if (isinstance(question, SendEcho) or not self._questions) and self.wire.send_now(question):
+                    asked.append(_asked(question, decided))
+                    continue
+            except WireError as error:
+                _log_failure(question, error)
+                continue
+            add = self._questions.appendleft if isinstance(question, SendEcho) else self._questions.append
+            add((question, decided))
+            self._has_questions.set()
+        if asked:
+            self.tell(*asked)
+
+    async def _ask_later(self) -> None:
         while True:
             await self._has_questions.wait()
             self._has_questions.clear()
@@ -181,7 +208,7 @@ class Owner:
             else:
                 await self.wire.apply(action)
         except (KernelError, WireError) as error:
-            log.warning("ownership step failed", extra=fields(action=type(action).__name__, error=error))
+            _log_failure(action, error)
             return False
         return True
 
@@ -205,6 +232,10 @@ class Owner:
                 silent_seconds=seconds,
             )
             log.info("ownership moved", extra=shown)
+
+
+def _log_failure(action: Change | Question, error: Exception) -> None:
+    log.warning("ownership step failed", extra=fields(action=type(action).__name__, error=error))
 
 
 def _asked(question: Question, decided: float) -> own.Asked:

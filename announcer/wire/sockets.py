@@ -1,7 +1,7 @@
 """The wire of a node: one packet socket per link, sends what Actions say, hears who holds what and who is alive.
 
 What the filters let through is read GATHER after the first of it came, all at once, or before that when somebody who
-judges silence calls `read_empty`: as ownership does so ten times a second, nearly nothing wakes this process but its
+judges silence calls `take`: as ownership does so ten times a second, nearly nothing wakes this process but its
 own beat, and a flood costs a bounded share of a core. The kernel has noted when each frame came. Sending is paced, as a
 burst of a thousand frames is more than a switch or a client may keep.
 """
@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv6Address
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -39,7 +40,7 @@ from announcer.wire.port import Batch, Counters, Port
 log = logging.getLogger(__name__)
 FRAMES_A_TURN = 512
 FRAMES_AT_MOST = 16_384
-"""More than a socket's buffer holds: `read_empty` ends also where frames come faster than they are read."""
+"""More than a socket's buffer holds: `take` ends also where frames come faster than they are read."""
 GATHER = 0.12
 """Seconds; longer than ownership's interval by default, and a tenth of what two holders may take to settle."""
 BURST, BURST_PAUSE = 32, 0.001
@@ -52,10 +53,10 @@ class WireError(Exception):
 
 @dataclass(slots=True)
 class _Listening:
-    """A port, and how it is read: `timer` is set from its first frame until a reading that brings none."""
+    """A port, and how it is read: `waits` is true from its first frame until a reading that brings none."""
 
     port: Port
-    timer: asyncio.TimerHandle | None = None
+    waits: bool = False
 
 
 class Wire:
@@ -70,6 +71,8 @@ class Wire:
         self._addresses: frozenset[IPAddress] | None = None
         self._hears_probes = True
         self._program = program(self._identifier)
+        self._timer: asyncio.TimerHandle | None = None
+        """For all links together, set while one of them waits to be read."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,6 +81,8 @@ class Wire:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.set_links(())
+        if self._timer:
+            self._timer.cancel()
 
     def set_links(self, links: Iterable[Link]) -> None:
         """Listen on these links and no others. One that was renamed or got another MAC keeps its socket and what is in
@@ -117,8 +122,8 @@ class Wire:
     def counters(self) -> dict[IfName, Counters]:
         return {listening.port.ifname: listening.port.counted() for listening in self._links.values()}
 
-    def read_empty(self) -> None:
-        """Tell of everything that has arrived by now: only then is silence silence."""
+    def take(self) -> tuple[WireEvent, ...]:
+        """Everything that has arrived by now and wasn't told of: only then is silence silence."""
         found: list[WireEvent] = []
         for listening in list(self._links.values()):
             taken = 0
@@ -127,9 +132,20 @@ class Wire:
                 taken += batch.taken
                 if batch.is_empty or batch.fault:
                     break
-            if listening.timer and self._links.get(listening.port.ifindex) is listening:
-                self._look_later(listening)
-        self._tell(found)
+        if self._timer:
+            self._look_later()
+        return tuple(found)
+
+    def send_now(self, action: WireAction) -> bool:
+        """Send a few frames without waiting. False where they are more than that, or there was no room for one of them:
+        then all are still to be sent. Raises WireError where the link doesn't take them.
+        """
+        port = self._port(action.ifname)
+        built = list(islice(self._build(port, action), BURST + 1))
+        try:
+            return len(built) <= BURST and all(port.send(frame) for frame in built)
+        except OSError as error:
+            raise WireError(f"{action.ifname}: frame not sent: {error}") from error
 
     async def apply(self, action: WireAction) -> None:
         """Send one frame per address, in order, paced. Raises WireError at the first that can't be sent."""
@@ -193,31 +209,32 @@ class Wire:
 
     def _close(self, listening: _Listening) -> None:
         del self._links[listening.port.ifindex]
-        if listening.timer:
-            listening.timer.cancel()
         asyncio.get_running_loop().remove_reader(listening.port.fileno())
         listening.port.close()
 
     def _arrives(self, listening: _Listening) -> None:
         asyncio.get_running_loop().remove_reader(listening.port.fileno())
-        self._look_later(listening)
+        listening.waits = True
+        if not self._timer:
+            self._look_later()
 
-    def _look_later(self, listening: _Listening) -> None:
-        if listening.timer:
-            listening.timer.cancel()
-        listening.timer = asyncio.get_running_loop().call_later(GATHER, self._look, listening)
+    def _look_later(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(GATHER, self._look)
 
-    def _look(self, listening: _Listening) -> None:
+    def _look(self) -> None:
+        self._timer = None
         found: list[WireEvent] = []
-        batch = self._read(listening, found)
+        waiting = [listening for listening in self._links.values() if listening.waits]
+        batches = [(listening, self._read(listening, found)) for listening in waiting]
         self._tell(found)
-        if self._links.get(listening.port.ifindex) is not listening:
-            return
-        if batch.taken:
-            self._look_later(listening)
-        else:
-            listening.timer = None
-            asyncio.get_running_loop().add_reader(listening.port.fileno(), self._arrives, listening)
+        for listening, batch in batches:
+            if self._links.get(listening.port.ifindex) is listening and not batch.taken:
+                listening.waits = False
+                asyncio.get_running_loop().add_reader(listening.port.fileno(), self._arrives, listening)
+        if not self._timer and any(listening.waits for listening in self._links.values()):
+            self._look_later()
 
     def _read(self, listening: _Listening, found: list[WireEvent]) -> Batch:
         """What a reading brings is put into `found`."""

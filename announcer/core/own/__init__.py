@@ -21,6 +21,7 @@ from announcer.core.own.rules import interest as interest
 from announcer.core.own.rules import minds_probes as minds_probes
 from announcer.core.own.rules import next_due as next_due
 from announcer.core.own.rules import step as step
+from announcer.core.own.rules import steps as steps
 from announcer.core.own.timing import SETTINGS as SETTINGS
 from announcer.core.own.timing import Timing as Timing
 from announcer.core.own.timing import read_timing as read_timing

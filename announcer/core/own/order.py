@@ -1,6 +1,7 @@
 """Who comes after whom: the order behind a holder, and who keeps when two hold."""
 
 from hashlib import sha256
+from math import ceil
 
 from announcer.core.model import IPAddress, NodeName
 from announcer.core.own.timing import Timing
@@ -31,3 +32,24 @@ def successors(order: tuple[NodeName, ...], holder: NodeName | None, address: IP
 def is_watcher(position: int, order: tuple[NodeName, ...], timing: Timing) -> bool:
     """Only the first and second behind a holder watch it (§5)."""
     return position < (timing.watchers if len(order) > timing.watchers_at else 2)
+
+
+def next_look(
+    address: IPAddress, position: int, held: int, now: float, timing: Timing, *, is_fresh: bool = False
+) -> float:
+    """When a node behind the holder of `held` addresses asks for one of them (rule 8). The first asks once a second,
+    half of its addresses at a time. Of a holder of many, it asks for each more rarely: those of an agent that is gone
+    fall together, and one that nobody answers for is enough to ask for all. Those behind ask only in case that the
+    first's agent is gone as well. A host that is no node is asked ever more rarely, see `Work.next_look`.
+    """
+    watch, share = timing.watch, max(1.0, held / timing.asked_each)
+    if position:
+        return together(now + 10 * watch * share * position, timing)
+    slots = int(2 * share)
+    return together(now + watch * (1 + int(address) % slots / 2 if is_fresh else share), timing)
+
+
+def together(due: float, timing: Timing) -> float:
+    """Twice a second for all: a beat with something to do costs more than one without, and little more with much."""
+    step = timing.watch / 2
+    return ceil(due / step - 0.2) * step

@@ -1,6 +1,6 @@
 """The rules of the protocol, §4, one function an event; `step` is the only way in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import assert_never
 
@@ -8,6 +8,7 @@ from announcer.core.model import IPAddress, PutAddresses
 from announcer.core.own import watch
 from announcer.core.own.hearing import hear
 from announcer.core.own.looking import look
+from announcer.core.own.quiet import quiet
 from announcer.core.own.ticking import tick
 from announcer.core.own.timing import Timing
 from announcer.core.own.values import (
@@ -32,9 +33,25 @@ NEIGHBORS_MOST = 4096
 
 def step(state: Ownership, event: Event, now: float, timing: Timing) -> Step:
     """The next state, and what to do, in order; `now` is monotonic."""
+    return steps(state, (event,), now, timing)
+
+
+def steps(state: Ownership, events: Sequence[Event], now: float, timing: Timing) -> Step:
+    """The same for several events that are told of at one moment."""
+    return quiet(state, events, now, timing) or whole(state, events, now, timing)
+
+
+def whole(state: Ownership, events: Sequence[Event], now: float, timing: Timing) -> Step:
+    """What `steps` does where anything may have to be decided."""
     work = Work(state, now, timing)
     if work.began < inf and not work.has_fence():
         work.lose_all()  # before anything that is heard is met as by a holder
+    for event in events:
+        _meet(work, event)
+    return work.finish()
+
+
+def _meet(work: Work, event: Event) -> None:
     match event:
         case May():
             _judge(work, event)
@@ -51,7 +68,6 @@ def step(state: Ownership, event: Event, now: float, timing: Timing) -> Step:
             tick(work)
         case _:
             assert_never(event)
-    return work.finish()
 
 
 def farewell(state: Ownership, now: float, timing: Timing) -> tuple[PutAddresses, ...]:

@@ -6,6 +6,7 @@ from typing import assert_never
 
 from announcer.core.model import IfName, IPAddress
 from announcer.core.own import watch
+from announcer.core.own.order import together
 from announcer.core.own.values import Cause, Entry, Key, Phase, Target
 from announcer.core.own.work import Work, at_beats
 
@@ -21,18 +22,24 @@ def tick(work: Work) -> None:
         dead = watch.verdict(work)
     for target in dead:
         _inherit(work, target)
-    work.wake = inf
-    for key, entry in list(work.entries.items()):
-        if entry.due <= work.now:
-            _act(work, key, entry)
-        elif entry.due < work.wake and not at_beats(entry.phase):
-            work.wake = entry.due
+    _act_on_all(work)
     work.suspect()
     if work.now >= work.refresh:
         work.refreshes += [key for key, entry in work.entries.items() if entry.is_held]
         work.refresh = work.now + work.timing.refresh
         if not work.refreshes:
             work.refreshed = work.now
+
+
+def _act_on_all(work: Work) -> None:
+    work.wake = work.due = inf
+    for key, entry in list(work.entries.items()):
+        if entry.due <= work.now:
+            _act(work, key, entry)
+            continue
+        work.due = min(work.due, entry.due)
+        if entry.due < work.wake and not at_beats(entry.phase):
+            work.wake = entry.due
 
 
 def _wake_up(work: Work) -> None:
@@ -89,7 +96,7 @@ def _beacon(work: Work) -> None:
     """Twice a second something that is held is announced: by that, others notice that this node is back."""
     if work.now < work.beacon:
         return
-    work.beacon = work.now + work.timing.beacon
+    work.beacon = (work.now // work.timing.beacon + 1) * work.timing.beacon
     held: dict[IfName, list[Key]] = {}
     for key, entry in work.entries.items():
         if entry.phase is Phase.HOLDING:
@@ -177,5 +184,6 @@ def _announced(work: Work, key: Key, entry: Entry) -> Entry:
     """
     series, count = work.timing.announce, entry.announced + 1
     steady = work.timing.announce_steady * (0.9 + int(key[1]) % 11 / 100)
-    pause = series[count] - series[count - 1] if count < len(series) else steady
-    return entry._replace(announced=min(count, 9), due=work.now + pause, last_announced=work.now)
+    is_new = count < len(series)
+    due = work.now + series[count] - series[count - 1] if is_new else together(work.now + steady, work.timing)
+    return entry._replace(announced=min(count, 9), due=due, last_announced=work.now)

@@ -5,7 +5,7 @@
 | interval | 0.1 s | T: how often a node is asked whether it lives; one step of waiting for those before in the order |
 | missed | 3 | questions in a row without an answer after which a node is dead; the last one has half an interval |
 | probes | 3 | unanswered probes after which nobody holds an address (PROBE_NUM of RFC 5227 §1.1) |
-| watch | 1 s | how often the first candidate asks whether an address is still held, of up to 30 of one holder |
+| watch | 1 s | how often the first candidate asks whether an address is still held, of up to 10 of one holder |
 | fence | 10 s | valid_lft of a held address: for how long it outlives its agent |
 | refresh | 3 s | how often the fence is set anew |
 | farewell | 300 s | valid_lft that SIGTERM leaves, for the next agent |
@@ -40,7 +40,7 @@ class Timing:
     watchers_at: int = 50
     watchers: int = 3
     # Not settings: parts of the protocol that nobody has a reason to turn.
-    asked_each: int = 30
+    asked_each: int = 10
     """Of a holder of more addresses than this, each is asked for more rarely than once in `watch`."""
     bulk: float = 0.0003
     """What one address adds to the wait of the second behind a dead node: the first may have a thousand to announce."""

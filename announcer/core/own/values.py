@@ -129,11 +129,12 @@ class Ownership(NamedTuple):
     """The state of one node.
 
     `beat` is when nodes are asked next, `verdict` when the last question has waited long enough, `wake` when the first
-    entry is due. `seen` is when a MAC was last heard; `answered` when a gateway or a watched node last answered on a
-    link, `reachable` the gateways that ever did. `refreshed` is when the kernel last took the fence, `removed` when
-    something was last given up; `woke` when this agent last went on after it had stood still for so long that somebody
-    could have taken over meanwhile; `changes` counts what others see in reports;
-    `wanted` is whom to watch and what each one holds, None when that is to be found out anew.
+    entry is due that doesn't wait for a beat, `due` a time before which none is. `seen` is when a MAC was last heard;
+    `answered` when a gateway or a watched node last answered on a link, `reachable` the gateways that ever did.
+    `refreshed` is when the kernel last took the fence, `removed` when something was last given up; `woke` when this
+    agent last went on after it had stood still for so long that somebody could have taken over meanwhile; `changes`
+    counts what others see in reports; `wanted` is whom to watch and what each one holds, `counts` of how many addresses
+    each is the holder, None when that is to be found out anew.
     """
 
     entries: Mapping[Key, Entry] = MappingProxyType({})
@@ -148,9 +149,11 @@ class Ownership(NamedTuple):
     beat: float = inf
     verdict: float = inf
     wake: float = inf
+    due: float = 0.0
     sequence: int = 0
     changes: int = 0
     wanted: Mapping[Target, tuple[IPAddress, ...]] | None = None
+    counts: Mapping[Target, int] | None = None
     beacon: float = 0.0
     refresh: float = 0.0
     refreshed: float = 0.0

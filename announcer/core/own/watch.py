@@ -11,15 +11,17 @@ one: half an interval after it, or the median outage would be 3.5 T. An own tick
 nothing, and asks anew. Where doubt in this node's own link is possible, somebody else has to have answered.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import inf
 
 from announcer.core.model import Echo, Heard, HeardEcho, IfName, IPAddress
-from announcer.core.own.values import Asked, Entry, Key, Phase, Target, Watch
+from announcer.core.own.values import Asked, Entry, Key, Neighbor, OwnLink, Phase, Target, Watch
 from announcer.core.own.work import Work
 
 SEQUENCES = 2**16
 LATE_ANSWERS = 3
+GATEWAYS_EACH = 100
+"""Beats after which all gateways are asked, to know which ones answer at all."""
 
 
 def beat(work: Work, wanted: Mapping[Target, tuple[IPAddress, ...]]) -> list[Target]:
@@ -55,25 +57,33 @@ def count(work: Work, asked: Asked) -> None:
     if work.now - asked.at > half:
         return
     for target, watch in work.watches.items():
-        is_his = target[1] in asked.lladdrs or (watch.probed is not None and watch.probed in asked.addresses)
-        if target[0] == asked.ifname and watch.asking == asked.at and is_his:
+        if is_asked(target, watch, asked):
             work.watches[target] = watch._replace(asked=True)
             if work.verdict < inf:
                 work.verdict = max(work.verdict, work.now + half)
+
+
+def is_asked(target: Target, watch: Watch, asked: Asked) -> bool:
+    is_his = target[1] in asked.lladdrs or (watch.probed is not None and watch.probed in asked.addresses)
+    return target[0] == asked.ifname and watch.asking == asked.at and is_his
 
 
 def hear_echo(work: Work, echo: HeardEcho) -> Target | None:
     """The node that lives, if it is watched: what comes back is one of the last questions, and from that MAC."""
     target = (echo.ifname, echo.lladdr)
     watch = work.watches.get(target)
-    age = (work.sequence - echo.sequence) % SEQUENCES
-    neighbor = work.neighbors.get(echo.lladdr)
-    if watch is None or neighbor is None or echo.address not in neighbor.addresses or age >= LATE_ANSWERS:
+    if watch is None or not is_answer(echo, watch, work.neighbors.get(echo.lladdr), work.sequence):
         return None
     when = echo.at or work.now
     work.watches[target] = watch._replace(has_echo=True, echoed=True, heard=when)
     work.answered[echo.ifname] = when
     return target
+
+
+def is_answer(echo: HeardEcho, watch: Watch | None, neighbor: Neighbor | None, sequence: int) -> bool:
+    """Whether it answers one of the last questions to a node that is watched."""
+    is_young = (sequence - echo.sequence) % SEQUENCES < LATE_ANSWERS
+    return watch is not None and neighbor is not None and echo.address in neighbor.addresses and is_young
 
 
 def hear_arp(work: Work, heard: Heard) -> Target | None:
@@ -114,12 +124,12 @@ def revive(work: Work, target: Target) -> None:
     work.watches[target] = watch._replace(silent=0, doubted=None, is_dead=False, taken={})
 
 
-def _lives(watch: Watch) -> bool:
+def lives(watch: Watch) -> bool:
     return watch.has_echo or (watch.has_arp and not watch.echoed)
 
 
 def _judged(watch: Watch, now: float, *, is_late: bool) -> Watch:
-    if _lives(watch):
+    if lives(watch):
         return watch._replace(has_echo=False, has_arp=False, silent=0, doubted=None)
     silent = watch.silent if is_late or not watch.asked else watch.silent + 1
     return watch._replace(has_echo=False, has_arp=False, silent=silent)
@@ -129,7 +139,7 @@ def _dead(work: Work, missed: int, *, still_open: int = 0) -> list[Target]:
     silent = [
         t
         for t, w in work.watches.items()
-        if not w.is_dead and w.silent + still_open >= missed and not (still_open and (_lives(w) or not w.asked))
+        if not w.is_dead and w.silent + still_open >= missed and not (still_open and (lives(w) or not w.asked))
     ]
     fresh = {work.node_of(t[1]) for t in silent if work.watches[t].doubted is None}
     dead = []
@@ -158,29 +168,29 @@ def _is_sure(work: Work, target: Target, silent: list[Target], *, is_doubted: bo
 
 
 def _ask(work: Work, target: Target, held: tuple[IPAddress, ...]) -> None:
-    """By echo, from an own address of the family; by ARP where that may decide, and when it gets silent."""
-    ifname, lladdr = target
-    watch, neighbor, link = work.watches[target], work.neighbors[lladdr], work.links[ifname]
-    pair = _pair(link.sources, neighbor.addresses)
-    if pair:
-        echo = Echo(source=pair[0], target=pair[1], lladdr=lladdr, sequence=work.sequence)
+    ifname, watch = target[0], work.watches[target]
+    echo, probed = question(work.links[ifname], work.neighbors[target[1]], target[1], held, watch, work.sequence)
+    if echo is not None:
         work.echoes.setdefault(ifname, []).append(echo)
-    probed = None
-    if not watch.echoed:
-        known = neighbor.addresses or held
-        probed = known[work.sequence % len(known)]
+    if probed is not None:
         work.probes[ifname, probed] = None
     work.watches[target] = watch._replace(asked=False, asking=work.now, probed=probed)
 
 
-def _pair(sources: Iterable[IPAddress], targets: tuple[IPAddress, ...]) -> tuple[IPAddress, IPAddress] | None:
-    return next(((s, t) for t in targets for s in sources if s.version == t.version), None)
+def question(
+    link: OwnLink, neighbor: Neighbor, lladdr: str, held: tuple[IPAddress, ...], watch: Watch, sequence: int
+) -> tuple[Echo | None, IPAddress | None]:
+    """An echo, from an own address of the family; the address to probe where that may decide."""
+    ends = next(((s, t) for t in neighbor.addresses for s in link.sources if s.version == t.version), None)
+    echo = Echo(source=ends[0], target=ends[1], lladdr=lladdr, sequence=sequence) if ends else None
+    known = () if watch.echoed else neighbor.addresses or held
+    return echo, known[sequence % len(known)] if known else None
 
 
 def _ask_gateways(work: Work) -> None:
-    """Those on whose links somebody is silent; all once in ten seconds, to know which ones answer at all."""
+    """Those on whose links somebody is silent; all of them now and then."""
     quiet: set[IfName] = {t[0] for t, w in work.watches.items() if w.silent and not w.is_dead}
-    steady = {t[0] for t in work.watches} if work.sequence % 100 == 1 else set()
+    steady = {t[0] for t in work.watches} if work.sequence % GATEWAYS_EACH == 1 else set()
     for ifname in quiet | steady:
         for gateway in work.links[ifname].gateways:
             work.probes[ifname, gateway] = None

@@ -21,7 +21,7 @@ from announcer.core.model import (
     SendProbe,
     SendRequest,
 )
-from announcer.core.own.order import is_watcher, successors
+from announcer.core.own.order import is_watcher, next_look, successors
 from announcer.core.own.timing import Timing
 from announcer.core.own.values import Cause, Entry, Key, Move, Ownership, OwnLink, Phase, Step, Target
 
@@ -35,7 +35,8 @@ class Work:
         self.entries, self.watches, self.seen = dict(state.entries), dict(state.watches), dict(state.seen)
         self.answered, self.reachable = dict(state.answered), set(state.reachable)
         self.links, self.neighbors, self.node = state.links, state.neighbors, state.node
-        self.began, self.beat, self.verdict, self.wake = state.began, state.beat, state.verdict, state.wake
+        self.began, self.beat, self.verdict = state.began, state.beat, state.verdict
+        self.wake, self.due = state.wake, state.due
         self.sequence, self.beacon, self.changes = state.sequence, state.beacon, state.changes
         self.wanted = state.wanted
         self.refresh, self.refreshed, self.removed = state.refresh, state.refreshed, state.removed
@@ -45,7 +46,7 @@ class Work:
         self.echoes: dict[IfName, list[Echo]] = {}
         self.moves = list[Move]()
         self.suspects = set[Target]()
-        self._counts: Counter[Target] | None = None
+        self.counts, self._is_counted = state.counts, False
 
     # -- entries -------------------------------------------------------------------------------------------------
 
@@ -56,6 +57,7 @@ class Work:
             self.changes += 1
         if old is None or old.position != entry.position or old.source != entry.source:
             self.wanted = None
+        self.due = min(self.due, entry.due)
         if entry.due < self.wake and not at_beats(entry.phase):
             self.wake = entry.due
 
@@ -120,26 +122,18 @@ class Work:
         self.set(key, told._replace(due=self.next_look(key, told)))
 
     def next_look(self, key: Key, entry: Entry) -> float:
-        """The first asks once a second, half of its addresses at a time. Of a holder of many, it asks for each more
-        rarely: those of an agent that is gone fall together, and one that nobody answers for is enough to ask for all
-        (`suspect`). Those behind ask only in case that the first's agent is gone as well. A host that is no node is
-        asked ever more rarely.
-        """
-        watch = self.timing.watch
         if entry.holder not in self.neighbors:
-            return self.now + min(max(watch, self.now - entry.since), self.timing.foreign_most)
-        share = max(1.0, self._held_by(key[0], entry.holder) / self.timing.asked_each)
-        if entry.position:
-            return self.now + 10 * watch * share * entry.position
+            return self.now + min(max(self.timing.watch, self.now - entry.since), self.timing.foreign_most)
+        held = self._held_by(key[0], entry.holder)
         is_fresh = self.before.entries.get(key, entry).phase is not Phase.WATCHING
-        slots = int(2 * share)
-        return self.now + watch * (1 + int(key[1]) % slots / 2 if is_fresh else share)
+        return next_look(key[1], entry.position, held, self.now, self.timing, is_fresh=is_fresh)
 
     def _held_by(self, ifname: IfName, holder: str) -> int:
-        """As many as this node watches."""
-        if self._counts is None:
-            self._counts = Counter((key[0], entry.holder) for key, entry in self.entries.items())
-        return self._counts[ifname, holder]
+        """Of those that this node may hold; as of the first time that a step asks."""
+        if self.counts is None or (self.changes != self.before.changes and not self._is_counted):
+            self.counts = Counter((key[0], entry.holder) for key, entry in self.entries.items())
+            self._is_counted = True
+        return self.counts.get((ifname, holder), 0)
 
     def suspect(self) -> None:
         """Ask with the next beat for everything else of the holders in `suspects`, but for what is asked already."""
@@ -149,6 +143,7 @@ class Work:
             is_quiet = entry.phase is WATCHING and not entry.silent and entry.asking == -inf
             if is_quiet and (key[0], entry.holder) in self.suspects and entry.due > self.now:
                 self.entries[key] = entry._replace(due=self.now)
+                self.due = self.now
 
     def move(self, key: Key, old: str, new: str, cause: Cause, silent_seconds: float = 0.0) -> None:
         names = [self.node_of(who) or who for who in (old, new)]
@@ -200,9 +195,11 @@ class Work:
             beat=self.beat,
             verdict=self.verdict,
             wake=self.wake if self.entries else inf,
+            due=self.due,
             sequence=self.sequence,
             changes=self.changes,
             wanted=self.wanted if self.changes == self.before.changes else None,
+            counts=self.counts if self.changes == self.before.changes else None,
             beacon=self.beacon,
             refresh=self.refresh,
             refreshed=self.refreshed,

@@ -207,7 +207,7 @@ def test_dead_node_that_is_seen_again_meets_what_was_taken_from_it() -> None:
 
 def test_node_that_was_not_heard_for_long_meets_what_is_held() -> None:
     node = Node().holding()
-    node.run(7.15)
+    node.run(7.35)
     other = Heard(ifname=ETH0, address=ip("10.111.111.199"), lladdr=OTHER)
     assert ANNOUNCE in node.tell(Frames(frames=(other,)))
     assert node.tell(Frames(frames=(other,))) == ()

@@ -172,6 +172,7 @@ def test_nothing_is_put_or_announced_once_the_fence_could_have_fallen() -> None:
 def test_node_is_asked_before_addresses_that_wait() -> None:
     async def test() -> None:
         rig = Rig()
+        rig.wire.is_full = True
         rig.watch()
         while sum(isinstance(action, SendProbe) for action, _ in rig.owner._questions) < 3:
             rig.ahead += TIMING.interval
