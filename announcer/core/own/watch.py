@@ -33,7 +33,7 @@ def beat(work: Work, wanted: Mapping[Target, tuple[IPAddress, ...]]) -> list[Tar
         del work.watches[target]
     for target, watch in work.watches.items():
         work.watches[target] = _judged(watch, now, is_late=is_late)
-    for target in wanted.keys() - work.watches.keys():
+    for target in sorted(wanted.keys() - work.watches.keys()):
         work.watches[target] = Watch(heard=now)
     dead = [] if is_late else _dead(work, timing.missed)
     work.sequence = (work.sequence + 1) % SEQUENCES

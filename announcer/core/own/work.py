@@ -41,11 +41,14 @@ class Work:
         self.wanted = state.wanted
         self.refresh, self.refreshed, self.removed = state.refresh, state.refreshed, state.removed
         self.woke = state.woke
-        self.puts, self.announces, self.removes = list[Key](), list[Key](), list[Key]()
-        self.refreshes, self.probes = list[Key](), dict[Key, None]()
+        self.puts: list[Key] = []
+        self.announces: list[Key] = []
+        self.removes: list[Key] = []
+        self.refreshes: list[Key] = []
+        self.probes: dict[Key, None] = {}
         self.echoes: dict[IfName, list[Echo]] = {}
-        self.moves = list[Move]()
-        self.suspects = set[Target]()
+        self.moves: list[Move] = []
+        self.suspects: set[Target] = set()
         self.counts, self._is_counted = state.counts, False
 
     # -- entries -------------------------------------------------------------------------------------------------
@@ -182,7 +185,7 @@ class Work:
 
     def finish(self) -> Step:
         """Nothing is sent or put on a link without carrier; removals are always carried out."""
-        state = self.before._replace(
+        state = Ownership(
             entries=self.entries,
             links=self.links,
             neighbors=self.neighbors,
