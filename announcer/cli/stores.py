@@ -10,7 +10,7 @@ from typing import Any
 from announcer.core.allocate import CLASSES
 from announcer.core.desired import announced, secrets_of
 from announcer.core.dialects import assemble, parse
-from announcer.core.model import NodeName, Parsed
+from announcer.core.model import NodeName, Parsed, Service
 from announcer.store.kubernetes import Client, KubernetesStore, Meaning, Resource, Role, read_by_agent, read_held
 from announcer.store.manifests import ManifestStore
 
@@ -50,8 +50,8 @@ def for_agent(opened: Client, node: str) -> KubernetesStore:
 
 
 def _parse_for(node: str) -> Callable[[Mapping[str, Any], str], Parsed]:
-    """Of reports an agent asks for the links, of its own also for what was before it started: nothing else that a node
-    says is a reason to look again.
+    """What is a reason for an agent to look again: of reports the links, of its own also what was before it started;
+    Services once they have an address.
     """
 
     def read(raw: Mapping[str, Any], source: str) -> Parsed:
@@ -60,7 +60,10 @@ def _parse_for(node: str) -> Callable[[Mapping[str, Any], str], Parsed]:
             is_own = isinstance(metadata, Mapping) and metadata.get("name") == node
             wanted = {"links", "moves", "sessions"} if is_own else {"links"}
             raw = {**raw, "status": {name: value for name, value in raw["status"].items() if name in wanted}}
-        return parse(raw, source)
+        parsed = parse(raw, source)
+        if isinstance(parsed.value, Service) and not parsed.value.status_addresses:
+            return Parsed(ref=parsed.ref, value=None)
+        return parsed
 
     return read
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from announcer.bfd import BfdError
 from announcer.core import own
@@ -67,11 +67,25 @@ from announcer.log import fields
 from announcer.store import StoreError
 
 log = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
 NEWS_SECONDS: Final = 1.0
 """What news of a shutdown may take: the kubelet writes it to the Node as it begins to end pods."""
 HAND_OVER_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 0.1
 MAKES_READY = (AddVirtualLink, SetDevconf, PutAddresses, PutRoute)
+FEW: Final = 50
+"""Services. What is computed for no more of them takes a few milliseconds, as long as handing it to a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What the last whole pass that did all it wanted went by, and when the next is due without news."""
+
+    kernel: ObservedKernel
+    wanted: Desired
+    holds: list[HoldReport]
+    next_at: float
 
 
 @dataclass(slots=True)
@@ -110,13 +124,14 @@ class Agent:
     _is_trusted: bool = False
     _doubts_since: float | None = None
     _doubt_began: datetime | None = None
+    _passed: Passed | None = None
 
     def __post_init__(self) -> None:
         self.loop = Loop(self.one_pass, (KernelError, StoreError), self._no_pass, self.rhythm)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.store.run(self.loop.wake), name="store")
+            tasks.create_task(self.store.run(self._store_told), name="store")
             tasks.create_task(self.kernel.watch(self.loop.wake), name="kernel")
             tasks.create_task(self.sidecar.run(), name="sidecar")
             if self.bfd is not None:
@@ -142,8 +157,15 @@ class Agent:
         log.warning("this node is not drained yet", extra=fields(seconds=self.pace.drain + HAND_OVER_SECONDS))
         return "not drained yet"
 
+    def _store_told(self) -> None:
+        """Unlike all other news, what is of no concern here may turn out to need no pass."""
+        self.loop.wake(is_minor=True)
+
     async def one_pass(self) -> float | None:
         began = self.clock()
+        if self.loop.is_minor and (pause := await self._rest_of_pause()) is not None:
+            return pause
+        self._passed = None
         kernel = await self.kernel.read()
         self._look(kernel, began)
         snapshot = await self.store.latest()
@@ -158,10 +180,25 @@ class Agent:
             return pause
         self._judge(wanted)
         bgp, bfd = self.sidecar.observed(), self.bfd.observed() if self.bfd else None
-        todo = await asyncio.to_thread(plan, wanted, kernel, bgp, self.clock(), self.pace, bfd)
+        todo = await aside(snapshot, plan, wanted, kernel, bgp, self.clock(), self.pace, bfd)
         self._note(await self._apply(todo.actions))
         await self._report(wanted, kernel, snapshot)
-        return todo.again_in if not self.failed else min(todo.again_in or 1.0, 1.0)
+        if self.failed:
+            return min(todo.again_in or 1.0, 1.0)
+        if len(snapshot.services) <= FEW:
+            pause = self.rhythm.resync if todo.again_in is None else todo.again_in
+            self._passed = Passed(kernel, wanted, self.holds(), self.clock() + pause)
+        return todo.again_in
+
+    async def _rest_of_pause(self) -> float | None:
+        """Seconds until a pass is due, where what the store has now asks for the same as in the last one; None where
+        there has to be one.
+        """
+        passed, snapshot = self._passed, await self.store.latest()
+        if passed is None or isinstance(snapshot, Unknown) or len(snapshot.services) > FEW:
+            return None
+        is_same = await self._decide(snapshot, passed.kernel) == passed.wanted and self.holds() == passed.holds
+        return max(0.0, passed.next_at - self.clock()) or None if is_same else None
 
     async def _decide(self, snapshot: Snapshot | Unknown, kernel: ObservedKernel) -> Desired | Unknown:
         if isinstance(snapshot, Unknown):
@@ -169,8 +206,8 @@ class Agent:
         if not self._is_synced:
             log.info("the store is known", extra=fields(services=len(snapshot.services)))
         self._is_synced = True
-        # In a thread: with thousands of Services it takes longer than a fail-over may.
-        return await asyncio.to_thread(
+        return await aside(
+            snapshot,
             desired,
             snapshot,
             self.node,
@@ -297,15 +334,15 @@ class Agent:
             errors.append(f"BFD is not known, so sessions go by their hold times: {self.bfd.problem}")
         ownership, moves = self.owner.state, self.owner.take_moves()  # of one moment
         then, now = self._history(snapshot), datetime.now(UTC)
-        sessions = await asyncio.to_thread(recall, then.sessions, wanted, observed, now)
+        sessions = await aside(snapshot, recall, then.sessions, wanted, observed, now)
         self.past = Past(
-            moves=await asyncio.to_thread(remember, then.moves, moves, wanted.placements),
+            moves=await aside(snapshot, remember, then.moves, moves, wanted.placements),
             sessions=with_bfd(sessions, peers, bfd),
         )
         self.sessions_ended.update(ended(then.sessions, self.past.sessions))
-        status = await asyncio.to_thread(node_status, links, wanted, ownership, observed, errors, self.past)
+        status = await aside(snapshot, node_status, links, wanted, ownership, observed, errors, self.past)
         self.is_in_service, self.is_drained = wanted.is_in_service, bool(status["isDrained"])
-        self.tally = await asyncio.to_thread(tally, status)
+        self.tally = await aside(snapshot, tally, status)
         tell = node_tell(self.node, status, snapshot.pools, snapshot.peers)
         await self._write(with_holds(status, self.holds()), tell)
 
@@ -330,6 +367,13 @@ class Agent:
 
     def _no_pass(self, error: Exception) -> None:
         log.warning("no pass: what it needs could not be read", extra=fields(error=error))
+
+
+async def aside(snapshot: Snapshot, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    """In a thread where it may take longer than a fail-over may wait."""
+    if len(snapshot.services) <= FEW:
+        return function(*args, **options)
+    return await asyncio.to_thread(function, *args, **options)
 
 
 def _brief(action: Action) -> str:

@@ -16,14 +16,15 @@ from math import inf
 class Rhythm:
     """Seconds. `gather` lets a burst of events become one pass; `resync` runs one although nothing happened.
 
-    After a pass, `rest` times the processor time that it took go by before the next, `rest_most` at most: in a cluster
-    of thousands of Services, whose events never end, passes must not take all of a processor.
+    In a cluster of thousands of Services, whose events never end, passes must not take all of a processor: beyond
+    `at_once` seconds of its time they rest for `rest` times what they take, `rest_most` at a time.
     """
 
     gather: float = 0.003
     resync: float = 30.0
     retry_first: float = 0.1
     retry_most: float = 5.0
+    at_once: float = 0.008
     rest: float = 3.0
     rest_most: float = 1.0
 
@@ -53,6 +54,33 @@ class Ran:
 
 
 @dataclass(slots=True)
+class Budget:
+    """Processor time that passes may take now: `rhythm.at_once`, less what they took and has not come again since."""
+
+    rhythm: Rhythm
+    left: float = field(init=False)
+    seen: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.left = self.rhythm.at_once
+
+    def spend(self, took: float, now: float) -> None:
+        """A pass that ends now took so much; its own duration brings nothing."""
+        self._fill(now - took)
+        self.left, self.seen = self.left - took, now
+
+    def rest(self, now: float) -> float:
+        """Seconds until the next pass may begin."""
+        self._fill(now)
+        return min(max(0.0, -self.left * self.rhythm.rest), self.rhythm.rest_most)
+
+    def _fill(self, now: float) -> None:
+        since = max(0.0, now - self.seen)
+        self.left = min(self.rhythm.at_once, self.left + since / self.rhythm.rest)
+        self.seen = max(self.seen, now)
+
+
+@dataclass(slots=True)
 class Loop:
     """Runs `one_pass` for ever. It returns the seconds until it wants to look again (None: no wish) and raises one of
     `failures` when what it needs was not to be had; anything else is a bug and ends the process.
@@ -63,15 +91,25 @@ class Loop:
     on_failure: Callable[[Exception], None]
     rhythm: Rhythm = Rhythm()
     ran: Ran = field(default_factory=Ran)
+    is_minor: bool = False
+    """Whether nothing but minor news has come since the pass before this one began."""
+    _is_major: bool = True
+    _budget: Budget = field(init=False)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def wake(self) -> None:
+    def __post_init__(self) -> None:
+        self._budget = Budget(self.rhythm)
+
+    def wake(self, *, is_minor: bool = False) -> None:
+        """There is news. Minor ones a pass may find to be none."""
+        self._is_major |= not is_minor
         self._woken.set()
 
     async def run(self) -> None:
         retry = self.rhythm.retry_first
         while True:
             began, began_at = time.process_time(), time.monotonic()
+            self.is_minor, self._is_major = not self._is_major, False
             try:
                 pause = await self.one_pass()
                 self.ran.well(time.monotonic() - began_at)
@@ -81,14 +119,15 @@ class Loop:
                 self.on_failure(error)
                 pause = retry * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
                 retry = min(retry * 2, self.rhythm.retry_most)
-            took = time.process_time() - began
-            await self._wait(min(pause or self.rhythm.resync, self.rhythm.resync), took)
+            self._budget.spend(time.process_time() - began, time.monotonic())
+            await self._wait(min(pause or self.rhythm.resync, self.rhythm.resync))
 
-    async def _wait(self, seconds: float, took: float) -> None:
+    async def _wait(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
         except TimeoutError:
+            self._is_major = True
             return
-        await asyncio.sleep(max(self.rhythm.gather, min(took * self.rhythm.rest, self.rhythm.rest_most)))
+        await asyncio.sleep(max(self.rhythm.gather, self._budget.rest(time.monotonic())))
         self._woken.clear()

@@ -26,7 +26,7 @@ class FakeStore:
         self.annotations: dict[Key, Mapping[str, str]] = {}
         self.bases: dict[Key, object] = {}
         self.notes: list[Note] = []
-        self.writes = self.refreshes = self.releases = 0
+        self.writes = self.refreshes = self.releases = self.looks = 0
         self.is_synced = self.is_writable = True
         self.is_held = False
         self._wakes: list[Callable[[], None]] = []
@@ -46,6 +46,7 @@ class FakeStore:
             wake()
 
     async def latest(self) -> Snapshot | Unknown:
+        self.looks += 1
         return self.snapshot()
 
     def snapshot(self) -> Snapshot | Unknown:

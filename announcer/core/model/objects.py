@@ -284,6 +284,10 @@ class Parsed:
     problems: tuple[Problem, ...] = ()
     in_use: tuple[IPAddress, ...] = ()
 
+    def differs_from(self, old: "Parsed | None") -> bool:
+        """Whether it is news to who knows `old`, None where there was no such object."""
+        return self != (old or Parsed(ref=self.ref, value=None))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:

@@ -243,9 +243,11 @@ class KubernetesStore:
             table.listing.entries[key] = old
             return
         _, entry = self._read(raw, table)
-        if old is None or old.parsed != entry.parsed:
+        if entry.parsed.differs_from(old.parsed if old else None):
             table.listing.has_news = True
-        else:  # the same again: one of both is enough, and garbage that is freed at once never becomes a pause
+        elif (
+            old is not None
+        ):  # the same again: one of both is enough, and garbage that is freed at once never becomes a pause
             entry.parsed = old.parsed
             entry.raw = old.raw if old.resource_version == entry.resource_version else entry.raw
         table.listing.entries[key] = entry
@@ -256,7 +258,7 @@ class KubernetesStore:
         if lost and not table.is_released and (pause := self._hold(table, lost)) is not None:
             return pause
         is_news = listing.has_news or bool(lost) or not table.is_synced or table.hold is not None
-        is_news = is_news or table.entries.keys() != listing.entries.keys()
+        is_news = is_news or bool(table.entries.keys() - listing.entries.keys())
         table.is_synced = True
         self._forget(table, table.entries.keys() - listing.entries.keys())
         table.entries, table.version, table.seen = listing.entries, listing.version, seen
@@ -303,7 +305,7 @@ class KubernetesStore:
             return
         key, entry = self._read(raw, table)
         table.entries[key] = entry
-        if old is None or old.parsed != entry.parsed:
+        if entry.parsed.differs_from(old.parsed if old else None):
             self._touch()
             if not is_own and not self._writer.is_writing(table.resource.kind, *key):
                 self._wake()

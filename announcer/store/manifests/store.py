@@ -25,7 +25,7 @@ from announcer.store.manifests.documents import Document
 from announcer.store.manifests.files import STATUS_FOLDER, Look, look
 from announcer.store.manifests.inotify import Watcher
 
-GATHER_SECONDS, QUIET_SECONDS, GONE_SECONDS, RESCAN_SECONDS = 0.005, 1.0, 10.0, 30.0
+GATHER_SECONDS, QUIET_SECONDS, GONE_SECONDS, RESCAN_SECONDS = 0.002, 1.0, 10.0, 30.0
 NODE_ANNOUNCEMENT = ("announcer.io/v1alpha1", "NodeAnnouncement")
 Identity = tuple[str, str, str]
 """Kind, namespace (empty where the kind has none), name."""
@@ -200,7 +200,7 @@ class ManifestStore:
         if parsed.value is None and parsed.problems and old is not None and old.parsed.value is not None:
             parsed = replace(parsed, value=old.parsed.value)
         self._entries[key] = _Entry(document=document, status=status, parsed=parsed)
-        return old is None or old.parsed != parsed
+        return parsed.differs_from(old.parsed if old else None)
 
     def _expire(self, after: float) -> bool:
         """Objects that have been missing for so long are gone, and so are the statuses that we wrote for them. Whether

@@ -131,6 +131,22 @@ def test_agent_reaches_what_is_desired_and_says_so() -> None:
     run(test)
 
 
+def test_news_of_the_store_that_ask_for_nothing_else_need_no_look_at_the_kernel() -> None:
+    async def test() -> None:
+        async with rig() as found:
+            await found.settled()
+            await found.passes(3)
+            await until(lambda: not found.agent.loop.is_minor and found.agent._passed is not None)
+            reads, looks = found.kernel.reads, found.store.looks
+            found.store.put(endpoints("somebody-elses"))
+            await until(lambda: found.store.looks > looks)
+            assert found.kernel.reads == reads
+            found.store.put(service("more", addresses=[str(VIRTUAL + 1)]), endpoints("more"))
+            await until(lambda: VIRTUAL + 1 in found.on("kube-lb0"))
+
+    run(test)
+
+
 def test_agent_that_has_everything_changes_nothing_and_writes_nothing() -> None:
     async def test() -> None:
         async with rig() as found:

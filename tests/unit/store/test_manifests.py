@@ -262,6 +262,28 @@ def test_what_others_report_wakes_an_agent_only_where_it_says_other_links(tmp_pa
     run(test)
 
 
+def test_service_wakes_an_agent_once_it_has_an_address(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "n.yaml").write_text(NODE % "n1")
+        arguments = argparse.Namespace(manifests=tmp_path)
+        store, other = stores.manifests(arguments, agent_of="n1"), stores.manifests(arguments)
+        assert store is not None
+        assert other is not None
+        wakes: list[Snapshot | Unknown] = []
+        async with until_left(store.run(lambda: wakes.append(store.snapshot()))), until_left(other.run(lambda: None)):
+            await until(lambda: wakes)
+            (tmp_path / "s.yaml").write_text(SERVICE)
+            await until(lambda: not isinstance(seen := other.snapshot(), Unknown) and seen.services)
+            await stays(lambda: len(wakes) == 1, seconds=0.3)
+            ref = ObjectRef(kind="Service", namespace="t", name="s")
+            await other.write_status(ref, {"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]}})
+            await until(lambda: len(wakes) == 2)
+            assert not isinstance(wakes[1], Unknown)
+            assert [str(a) for a in wakes[1].services[0].status_addresses] == ["10.0.0.1"]
+
+    run(test)
+
+
 def test_object_that_stands_in_another_line_is_shown_there(tmp_path: Path) -> None:
     async def test() -> None:
         (tmp_path / "n.yaml").write_text(NODE % "n1")
