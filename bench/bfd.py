@@ -5,26 +5,22 @@
 A lab of its own with lab/manifests/bfd, busy processes beside it, and a client outside that asks a virtual address
 every millisecond. The node that answers it is taken off its switch; the link keeps its carrier. The outage runs from
 the last answer to the first one of another node. Then the node's port is put back: how long until the router has it
-again. The router's processes have nice -15, as it stands for a machine of its own. The exit status is 0 only if every
-outage is within its bound. Needs root, some minutes.
+again. The exit status is 0 only if every outage is within its bound. Needs root, some minutes.
 """
 
 import argparse
-import os
 import statistics
 import sys
 import time
 
 from bench.bounds import Bounds
 from bench.scene import Scene, asking
-from lab import processes, routers
 from lab.checks import VIP_3
-from lab.command import LabError, inside, run_json
+from lab.command import inside, run_json
 from lab.topology import MANIFEST_SETS, NODES, Lab
 from tests.e2e.laboratory import hops, laboratory, metric, put
 
 OUTAGE_MOST = 0.45
-ROUTER_NICE = -15
 BACK_SECONDS = 20.0
 UP = 'announcer_bfd_sessions{state="up"}'
 
@@ -44,7 +40,6 @@ def main() -> int:
 def in_lab(router: str, runs: int, bounds: Bounds, *, load: int = 2) -> None:
     with laboratory("purelb", router=router) as lab:
         put(lab, "bgp.yaml", (MANIFEST_SETS / "bfd" / "bgp.yaml").read_text("utf-8"))
-        go_ahead(lab)
         scene = Scene(lab)
         with scene.busy(load):
             found = [black_hole(scene) for _ in range(runs)]
@@ -54,15 +49,6 @@ def in_lab(router: str, runs: int, bounds: Bounds, *, load: int = 2) -> None:
     within = sum(outage <= OUTAGE_MOST for outage in outages)
     sys.stdout.write(f"outages of {OUTAGE_MOST * 1000:.0f} ms at most: {within} of {len(outages)}\n")
     bounds.most(f"{router}: outage by BFD, worst of {len(outages)}", max(outages), OUTAGE_MOST, "s")
-
-
-def go_ahead(lab: Lab) -> None:
-    """The router is before others for the processors, as the client is: each stands for a machine of its own."""
-    for name in routers.of(lab).argvs(lab):
-        pid = processes.find(lab, name)
-        if pid is None:
-            raise LabError(f"{name} does not run")
-        os.setpriority(os.PRIO_PROCESS, pid, ROUTER_NICE)
 
 
 def black_hole(scene: Scene) -> tuple[float, float]:

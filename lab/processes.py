@@ -29,6 +29,8 @@ ALLOCATORS: Final = {"allocator-1": ALLOCATOR_PORT, "allocator-2": ALLOCATOR_POR
 """In a cluster there are two, of which one leads; they share a namespace, so that one needs another port."""
 START_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 10.0
+AHEAD: Final = ("nice", "-n", "-15")
+"""The router is before others for the processors: it stands for a machine of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,7 @@ class Child:
 
 def children(lab: Lab) -> tuple[Child, ...]:
     tor = lab.namespace("tor")
-    found = [Child(name=name, argv=tuple(inside(tor, argv))) for name, argv in routers.of(lab).argvs(lab).items()]
+    found = [Child(name=n, argv=tuple(inside(tor, [*AHEAD, *argv]))) for n, argv in routers.of(lab).argvs(lab).items()]
     if lab.has_kubelets:
         return (*found, *_cluster(lab))
     announcer = [sys.executable, "-m", "announcer"]
