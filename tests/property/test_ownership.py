@@ -197,6 +197,7 @@ def test_thousand_addresses_of_a_dead_node_are_taken_at_once() -> None:
 
 @some
 @given(seed=SEED, nodes=st.integers(2, 5), shape=SHAPES, faults=BLOWS)
+@example(seed=5, nodes=5, shape={"addresses": 12}, faults=[(8.0, "off", 5), (3.5, "heal", 0)])
 def test_short_cuts_lead_to_where_the_whole_way_does(
     seed: int, nodes: int, shape: Shape, faults: list[tuple[float, str, int]]
 ) -> None:

@@ -29,6 +29,14 @@ def successors(order: tuple[NodeName, ...], holder: NodeName | None, address: IP
     return (*few, *(node for node in others if node not in few))
 
 
+def those_before(
+    node: NodeName | None, order: tuple[NodeName, ...], holder: NodeName | None, address: IPAddress, timing: Timing
+) -> tuple[NodeName, ...]:
+    """The candidates behind `holder` that come before `node`."""
+    others = successors(order, holder, address, timing)
+    return others[: others.index(node)] if node is not None and node in others else others
+
+
 def is_watcher(position: int, order: tuple[NodeName, ...], timing: Timing) -> bool:
     """Only the first and second behind a holder watch it (§5)."""
     return position < (timing.watchers if len(order) > timing.watchers_at else 2)

@@ -14,7 +14,7 @@ from math import inf
 
 from announcer.core.model import Echo, Heard, HeardEcho, IfName, SendEcho, SendProbe, WireEvent
 from announcer.core.own import watch
-from announcer.core.own.order import next_look
+from announcer.core.own.order import next_look, those_before
 from announcer.core.own.timing import Timing
 from announcer.core.own.values import Asked, Entry, Event, Frames, Key, Ownership, Phase, Step, Tick, Watch
 from announcer.core.own.work import PORTION, grouped
@@ -100,7 +100,7 @@ def _heard(state: Ownership, frames: Sequence[WireEvent], now: float, timing: Ti
                 answered[frame.ifname] = when
             key = (frame.ifname, frame.address)
             if (entry := told.get(key) or state.entries.get(key)) is not None:
-                if not _is_of_holder(state, entry, frame) or state.counts is None:
+                if state.counts is None or not _is_of_holder(state, entry, frame, timing):
                     return None
                 after = next_look(frame.address, entry.position, state.counts.get(target, 0), now, timing)
                 told[key] = entry._replace(heard=now, silent=0, asking=-inf, due=after)
@@ -111,6 +111,9 @@ def _heard(state: Ownership, frames: Sequence[WireEvent], now: float, timing: Ti
     return state._replace(watches=watches, seen=seen, answered=answered, entries=entries, due=due)
 
 
-def _is_of_holder(state: Ownership, entry: Entry, frame: Heard) -> bool:
-    is_watched = entry.phase is Phase.WATCHING and entry.holder == frame.lladdr
-    return is_watched and state.neighbors[frame.lladdr].node in entry.order
+def _is_of_holder(state: Ownership, entry: Entry, frame: Heard, timing: Timing) -> bool:
+    """What nobody has asked for has the place behind the holder looked at again: one that was dead may live now."""
+    node = state.neighbors[frame.lladdr].node
+    if entry.phase is not Phase.WATCHING or entry.holder != frame.lladdr or node not in entry.order:
+        return False
+    return entry.silent > 0 or entry.position == len(those_before(state.node, entry.order, node, frame.address, timing))

@@ -21,7 +21,7 @@ from announcer.core.model import (
     SendProbe,
     SendRequest,
 )
-from announcer.core.own.order import is_watcher, next_look, successors
+from announcer.core.own.order import is_watcher, next_look, those_before
 from announcer.core.own.timing import Timing
 from announcer.core.own.values import Cause, Entry, Key, Move, Ownership, OwnLink, Phase, Step, Target
 
@@ -79,8 +79,7 @@ class Work:
 
     def those_before(self, key: Key, entry: Entry) -> tuple[NodeName, ...]:
         """The candidates behind the holder that come before this node."""
-        order = successors(entry.order, self.node_of(entry.holder), key[1], self.timing)
-        return order[: order.index(self.node)] if self.node and self.node in order else order
+        return those_before(self.node, entry.order, self.node_of(entry.holder), key[1], self.timing)
 
     def is_watcher(self, entry: Entry) -> bool:
         return is_watcher(entry.position, entry.order, self.timing)
