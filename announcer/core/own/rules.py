@@ -114,7 +114,9 @@ def _count(work: Work, asked: Asked) -> None:
 
 def _judge(work: Work, may: May) -> None:
     work.node = may.node
-    work.neighbors = _remembered(work, may)
+    known, work.neighbors = work.neighbors, _remembered(work, may)
+    if work.neighbors is not known:
+        work.wanted = None
     for key, order in may.candidacies.items():
         old = work.entries.get(key)
         if old is None:
@@ -124,7 +126,7 @@ def _judge(work: Work, may: May) -> None:
             work.set(key, back._replace(order=order))
         else:
             work.set(key, old._replace(order=order))
-            _reconsider(work, key)
+            _reconsider(work, key, is_met=old.holder in work.neighbors and old.holder not in known)
     for key in [k for k in work.entries if k not in may.candidacies]:
         entry = work.entries[key]
         if entry.phase is Phase.HOLDING:
@@ -152,12 +154,12 @@ def _enter(work: Work, key: Key, entry: Entry) -> None:
         work.set(key, entry)
 
 
-def _reconsider(work: Work, key: Key) -> None:
-    """The order, or what is known of the holder, may be new."""
+def _reconsider(work: Work, key: Key, *, is_met: bool) -> None:
+    """The order may be new, or what is known of the holder: `is_met` where it turns out to be a node."""
     entry = work.entries[key]
     if entry.phase is Phase.WATCHING:
         position = work.position(key, entry)
-        if position != entry.position:
+        if position != entry.position or is_met:
             entry = entry._replace(position=position)
             work.set(key, entry._replace(due=min(entry.due, work.next_look(key, entry))))
         work.succeed_if_planned(key)

@@ -127,7 +127,8 @@ class Work:
         if entry.holder not in self.neighbors:
             return self.now + min(max(self.timing.watch, self.now - entry.since), self.timing.foreign_most)
         held = self._held_by(key[0], entry.holder)
-        is_fresh = self.before.entries.get(key, entry).phase is not Phase.WATCHING
+        before = self.before.entries.get(key, entry)
+        is_fresh = before.phase is not WATCHING or before.holder not in self.before.neighbors
         return next_look(key[1], entry.position, held, self.now, self.timing, is_fresh=is_fresh)
 
     def _held_by(self, ifname: IfName, holder: str) -> int:

@@ -423,3 +423,17 @@ def test_probes_from_before_this_agent_stood_still_count_for_nothing() -> None:
         node.run(0.1)
     slept(node)
     assert PUT not in [a for _, a in node.run(2.9)]
+
+
+def test_holder_that_turns_out_to_be_a_node_is_watched_and_asked_from_then_on() -> None:
+    node = Node()
+    node.tell(May(node=N1, candidacies={KEY: (N1, N2)}, neighbors={}))
+    for _ in range(4):
+        node.hear(OTHER)
+        node.run(node.state.entries[KEY].due - node.now - 0.1)
+    node.hear(OTHER)
+    assert (node.state.watches, node.state.entries[KEY].due - node.now > 4) == ({}, True)
+    node.may()
+    assert node.state.entries[KEY].due - node.now < 1.5
+    node.run(0.2)
+    assert set(node.state.watches) == {(ETH0, OTHER)}
