@@ -222,7 +222,7 @@ class Work:
         for ifname, addresses in self._portions(k for k in self.announces if self._is_lit(k[0])):
             yield SendAnnouncement(ifname=ifname, addresses=addresses)
         yield from self._requests()
-        for ifname, addresses in grouped(self.removes):
+        for ifname, addresses in grouped(k for k in self.removes if not self._is_held(k)):
             yield RemoveAddresses(ifname=ifname, addresses=addresses)
         for ifname, addresses in grouped(self.refreshes):
             yield PutAddresses(ifname=ifname, addresses=addresses, valid_seconds=fence)
@@ -247,6 +247,11 @@ class Work:
                 asks += tuple(a for a in link.sources if a.version == 4)[:1]
             if {a.version for a in addresses} & {a.version for a in asks}:
                 yield SendRequest(ifname=ifname, addresses=addresses, asks=asks)
+
+    def _is_held(self, key: Key) -> bool:
+        """At the end of the step: what was given up in it may have been claimed again."""
+        entry = self.entries.get(key)
+        return entry is not None and entry.is_held
 
     def _is_new(self, key: Key) -> bool:
         entry = self.entries.get(key)

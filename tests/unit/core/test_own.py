@@ -417,3 +417,12 @@ def test_late_frame_of_a_node_that_was_taken_for_dead_takes_nothing_away() -> No
     node.run(1)
     node.hear(OTHER)  # as old as the first, since nothing was answered
     assert node.phase is Phase.HOLDING
+
+
+def test_address_that_is_given_up_and_claimed_again_in_one_step_stays_on_the_link() -> None:
+    node = Node().holding()
+    node.run(0.35)
+    stale = Heard(ifname=ETH0, address=VIP, lladdr=THIRD)
+    did = node.tell(Frames(frames=(stale, stale)))
+    assert node.phase is Phase.HOLDING
+    assert (PUT in did, REMOVE in did) == (True, False)
