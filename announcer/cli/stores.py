@@ -51,7 +51,7 @@ def for_agent(opened: Client, node: str) -> KubernetesStore:
 
 def _parse_for(node: str) -> Callable[[Mapping[str, Any], str], Parsed]:
     """What is a reason for an agent to look again: of reports the links, of its own also what was before it started;
-    Services once they have an address.
+    Services once they have an address, if only by externalIPs, which has the port guard open their ports.
     """
 
     def read(raw: Mapping[str, Any], source: str) -> Parsed:
@@ -61,7 +61,8 @@ def _parse_for(node: str) -> Callable[[Mapping[str, Any], str], Parsed]:
             wanted = {"links", "moves", "sessions"} if is_own else {"links"}
             raw = {**raw, "status": {name: value for name, value in raw["status"].items() if name in wanted}}
         parsed = parse(raw, source)
-        if isinstance(parsed.value, Service) and not parsed.value.status_addresses:
+        value = parsed.value
+        if isinstance(value, Service) and not (value.status_addresses or value.external_addresses):
             return Parsed(ref=parsed.ref, value=None)
         return parsed
 

@@ -284,6 +284,23 @@ def test_service_wakes_an_agent_once_it_has_an_address(tmp_path: Path) -> None:
     run(test)
 
 
+def test_agent_knows_a_service_that_has_an_address_by_external_ips_alone(tmp_path: Path) -> None:
+    """The port guard opens its ports on an address of ours."""
+
+    async def test() -> None:
+        (tmp_path / "n.yaml").write_text(NODE % "n1")
+        (tmp_path / "s.yaml").write_text(SERVICE.replace("type: LoadBalancer", "externalIPs: [10.0.0.1]"))
+        store = stores.manifests(argparse.Namespace(manifests=tmp_path), agent_of="n1")
+        assert store is not None
+        async with until_left(store.run(lambda: None)):
+            await until(lambda: store.snapshot() is not UNKNOWN)
+            seen = store.snapshot()
+            assert not isinstance(seen, Unknown)
+            assert [str(a) for one in seen.services for a in one.external_addresses] == ["10.0.0.1"]
+
+    run(test)
+
+
 def test_object_that_stands_in_another_line_is_shown_there(tmp_path: Path) -> None:
     async def test() -> None:
         (tmp_path / "n.yaml").write_text(NODE % "n1")
