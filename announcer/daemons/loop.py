@@ -65,9 +65,11 @@ class Budget:
         self.left = self.rhythm.at_once
 
     def spend(self, took: float, now: float) -> None:
-        """A pass that ends now took so much; its own duration brings nothing."""
+        """A pass that ends now took so much; its own duration brings nothing. No more is owed than one rest brings:
+        what was long ago must not keep a short pass waiting.
+        """
         self._fill(now - took)
-        self.left, self.seen = self.left - took, now
+        self.left, self.seen = max(self.left - took, -self.rhythm.rest_most / self.rhythm.rest), now
 
     def rest(self, now: float) -> float:
         """Seconds until the next pass may begin."""

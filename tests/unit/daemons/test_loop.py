@@ -30,6 +30,17 @@ def test_long_pass_is_rested_from_for_a_second_at_most() -> None:
     assert budget.rest(105.0) == 1.0
 
 
+def test_one_rest_is_enough_after_passes_of_whatever_length() -> None:
+    budget, now = Budget(RHYTHM), 100.0
+    for _ in range(20):
+        now += 5.0
+        budget.spend(5.0, now)
+        now += budget.rest(now)
+    now += 1.0
+    budget.spend(0.01, now)
+    assert budget.rest(now) < 0.1
+
+
 def test_budget_does_not_grow_beyond_what_may_be_taken_at_once() -> None:
     budget = Budget(RHYTHM)
     budget.spend(0.2, 100.0)
