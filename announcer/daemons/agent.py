@@ -182,12 +182,13 @@ class Agent:
         bgp, bfd = self.sidecar.observed(), self.bfd.observed() if self.bfd else None
         todo = await aside(snapshot, plan, wanted, kernel, bgp, self.clock(), self.pace, bfd)
         self._note(await self._apply(todo.actions))
-        await self._report(wanted, kernel, snapshot)
+        holds = self.holds()
+        is_reported = await self._report(wanted, kernel, snapshot, holds)
         if self.failed:
             return min(todo.again_in or 1.0, 1.0)
-        if len(snapshot.services) <= FEW:
+        if len(snapshot.services) <= FEW and is_reported:
             pause = self.rhythm.resync if todo.again_in is None else todo.again_in
-            self._passed = Passed(kernel, wanted, self.holds(), self.clock() + pause)
+            self._passed = Passed(kernel, wanted, holds, self.clock() + pause)
         return todo.again_in
 
     async def _rest_of_pause(self) -> float | None:
@@ -197,7 +198,10 @@ class Agent:
         passed, snapshot = self._passed, await self.store.latest()
         if passed is None or isinstance(snapshot, Unknown) or len(snapshot.services) > FEW:
             return None
-        is_same = await self._decide(snapshot, passed.kernel) == passed.wanted and self.holds() == passed.holds
+        is_reported = any(report.node == self.node for report in snapshot.reports)  # nobody has taken it away
+        if not is_reported or self.holds() != passed.holds:
+            return None
+        is_same = await self._decide(snapshot, passed.kernel) == passed.wanted
         return max(0.0, passed.next_at - self.clock()) or None if is_same else None
 
     async def _decide(self, snapshot: Snapshot | Unknown, kernel: ObservedKernel) -> Desired | Unknown:
@@ -325,7 +329,10 @@ class Agent:
         if done:
             log.info("pass", extra=fields(did=" ".join(_brief(action) for action in done)))
 
-    async def _report(self, wanted: Desired, kernel: ObservedKernel, snapshot: Snapshot) -> None:
+    async def _report(
+        self, wanted: Desired, kernel: ObservedKernel, snapshot: Snapshot, holds: list[HoldReport]
+    ) -> bool:
+        """Whether the store took it."""
         errors = [f"{name}: {error}" for name, error in self.failed.items()] + list(wanted.notes)
         links = describe_links(kernel)
         observed, bfd = self.sidecar.observed(), self.bfd.observed() if self.bfd else None
@@ -344,19 +351,21 @@ class Agent:
         self.is_in_service, self.is_drained = wanted.is_in_service, bool(status["isDrained"])
         self.tally = await aside(snapshot, tally, status)
         tell = node_tell(self.node, status, snapshot.pools, snapshot.peers)
-        await self._write(with_holds(status, self.holds()), tell)
+        return await self._write(with_holds(status, holds), tell)
 
     async def _report_doubt(self, kernel: ObservedKernel, snapshot: Snapshot) -> None:
         self.past = self._history(snapshot)
         for hold in self.doubts():
             await self._write(doubtful_status(describe_links(kernel), hold, self.past), tell_nothing)
 
-    async def _write(self, status: Mapping[str, object], tell: Tell) -> None:
+    async def _write(self, status: Mapping[str, object], tell: Tell) -> bool:
         try:
             await self.store.write_status(ObjectRef(kind="NodeAnnouncement", name=self.node), status, tell=tell)
         except StoreError as error:
             self.report_failures += 1
             log.warning("status not written", extra=fields(error=error))
+            return False
+        return True
 
     def _history(self, snapshot: Snapshot) -> Past:
         """What the report says of what was, also before this agent."""

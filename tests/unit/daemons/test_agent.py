@@ -147,6 +147,26 @@ def test_news_of_the_store_that_ask_for_nothing_else_need_no_look_at_the_kernel(
     run(test)
 
 
+def test_report_that_somebody_deletes_or_that_was_not_written_is_written_with_the_next_news() -> None:
+    async def test() -> None:
+        async with rig() as found:
+            found.agent.rhythm = found.agent.loop.rhythm = Rhythm()
+            await found.settled()
+            await found.passes(3)
+            found.store.delete({"kind": "NodeAnnouncement", "metadata": {"name": "n1"}})
+            found.store.statuses.clear()
+            await found.settled()
+            found.store.is_writable = False
+            found.store.put(service("more", addresses=[str(VIRTUAL + 1)]), endpoints("more"))
+            await until(lambda: VIRTUAL + 1 in found.on("kube-lb0"))
+            await found.passes(3)
+            found.store.is_writable = True
+            found.store.put(endpoints("somebody-elses"))
+            await until(lambda: str(VIRTUAL + 1) in found.report())
+
+    run(test)
+
+
 def test_agent_that_has_everything_changes_nothing_and_writes_nothing() -> None:
     async def test() -> None:
         async with rig() as found:
