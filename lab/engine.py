@@ -51,9 +51,11 @@ def left() -> Iterator[bool]:
         yield False
         return
     with _try_locked() as is_nobodys, _led_to_ours():
-        yield is_nobodys and _answers()
-        if is_nobodys:
-            _end_left()
+        try:
+            yield is_nobodys and _answers()
+        finally:
+            if is_nobodys:
+                _end_left()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab import engine
-from lab.command import wait_until
+from lab.command import LabError, wait_until
 from lab.topology import REPOSITORY
 
 SECONDS = 20.0
@@ -90,6 +90,14 @@ def test_engine_of_a_killed_run_is_found_and_ended(place: Path) -> None:
         assert is_there
         assert os.environ["DOCKER_HOST"] == f"unix://{place}/docker.sock"
     assert (is_alive(pid), place.exists(), os.environ["DOCKER_HOST"]) == (False, False, "unix:///nobody")
+
+
+def test_engine_of_a_killed_run_is_ended_also_where_its_containers_cannot_be(place: Path) -> None:
+    end(start(place))
+    pid = pid_of(place)
+    with pytest.raises(LabError, match="no such container"), engine.left():
+        raise LabError("no such container")
+    assert (is_alive(pid), place.exists()) == (False, False)
 
 
 def test_engine_of_a_killed_run_is_ended_by_the_next(place: Path) -> None:
