@@ -211,7 +211,7 @@ def test_short_cuts_lead_to_where_the_whole_way_does(
     assert world.short_cuts > 100
 
 
-def test_nine_of_ten_beats_are_short_cuts_while_nothing_happens() -> None:
+def test_most_beats_are_short_cuts_while_nothing_happens() -> None:
     world = World(seed=1, addresses=100)
     world.run(70)
     world.compares, began = True, world.now

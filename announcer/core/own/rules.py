@@ -1,4 +1,4 @@
-"""The rules of the protocol, §4, one function an event; `step` is the only way in."""
+"""The rules of the protocol, §4, one function an event; `steps` is the way in, and `step` for one event."""
 
 from collections.abc import Mapping, Sequence
 from math import inf

@@ -245,9 +245,8 @@ class KubernetesStore:
         _, entry = self._read(raw, table)
         if entry.parsed.differs_from(old.parsed if old else None):
             table.listing.has_news = True
-        elif (
-            old is not None
-        ):  # the same again: one of both is enough, and garbage that is freed at once never becomes a pause
+        elif old is not None:
+            # The same again: one of both is enough, and garbage that is freed at once never becomes a pause.
             entry.parsed = old.parsed
             entry.raw = old.raw if old.resource_version == entry.resource_version else entry.raw
         table.listing.entries[key] = entry
