@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
 from announcer.bfd import BfdError
 from announcer.core import own
@@ -58,6 +58,7 @@ from announcer.core.report import (
     with_bfd,
     with_holds,
 )
+from announcer.daemons.aside import aside, is_little
 from announcer.daemons.edges import Bfd, Kernel, Sidecar, Store, Wire
 from announcer.daemons.loop import Loop, Rhythm
 from announcer.daemons.owner import Owner
@@ -67,15 +68,11 @@ from announcer.log import fields
 from announcer.store import StoreError
 
 log = logging.getLogger(__name__)
-P = ParamSpec("P")
-T = TypeVar("T")
 NEWS_SECONDS: Final = 1.0
 """What news of a shutdown may take: the kubelet writes it to the Node as it begins to end pods."""
 HAND_OVER_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 0.1
 MAKES_READY = (AddVirtualLink, SetDevconf, PutAddresses, PutRoute)
-FEW: Final = 50
-"""Services. What is computed for no more of them takes a few milliseconds, as long as handing it to a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +183,7 @@ class Agent:
         is_reported = await self._report(wanted, kernel, snapshot, holds)
         if self.failed:
             return min(todo.again_in or 1.0, 1.0)
-        if len(snapshot.services) <= FEW and is_reported:
+        if is_little(snapshot) and is_reported:
             pause = self.rhythm.resync if todo.again_in is None else todo.again_in
             self._passed = Passed(kernel, wanted, holds, self.clock() + pause)
         return todo.again_in
@@ -196,7 +193,7 @@ class Agent:
         there has to be one.
         """
         passed, snapshot = self._passed, await self.store.latest()
-        if passed is None or isinstance(snapshot, Unknown) or len(snapshot.services) > FEW:
+        if passed is None or isinstance(snapshot, Unknown) or not is_little(snapshot):
             return None
         is_reported = any(report.node == self.node for report in snapshot.reports)  # nobody has taken it away
         if not is_reported or self.holds() != passed.holds:
@@ -376,13 +373,6 @@ class Agent:
 
     def _no_pass(self, error: Exception) -> None:
         log.warning("no pass: what it needs could not be read", extra=fields(error=error))
-
-
-async def aside(snapshot: Snapshot, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-    """In a thread where it may take longer than a fail-over may wait."""
-    if len(snapshot.services) <= FEW:
-        return function(*args, **options)
-    return await asyncio.to_thread(function, *args, **options)
 
 
 def _brief(action: Action) -> str:
