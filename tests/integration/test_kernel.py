@@ -1,6 +1,7 @@
 """The kernel edge against the real kernel."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -25,6 +26,8 @@ from announcer.core.model import (
     SetDevconf,
 )
 from announcer.kernel import Kernel, KernelError
+from announcer.kernel.addresses import put
+from announcer.kernel.channel import MESSAGES_A_SEND, Channel
 from tests.builders import ip, net, route
 from tests.integration.netns import Namespace, cable, namespace
 from tests.waiting import until
@@ -200,6 +203,20 @@ def test_refused_addresses_do_not_stop_the_others(node: Namespace) -> None:
         with pytest.raises(KernelError, match="1 of 3 refused"):
             await kernel.apply(PutAddresses(ifname=ETH0, addresses=(V4, multicast, V6)))
         assert {a.address for a in on(await kernel.read(), ETH0)} == {V4, V6}
+
+    run(node, test)
+
+
+def test_refusals_are_told_of_the_messages_that_were_refused(node: Namespace) -> None:
+    """Also of the first and the last of a send: one acknowledgement is asked for, by the last."""
+    bad = {0, MESSAGES_A_SEND - 1, MESSAGES_A_SEND, 2 * MESSAGES_A_SEND + 3}
+
+    async def test(_: Kernel) -> None:
+        index, multicast = socket.if_nametoindex(ETH0), ip("ff02::1")
+        asked = [put(index, multicast if i in bad else V4 + i, 60) for i in range(max(bad) + 1)]
+        with Channel(timeout_seconds=5.0) as channel:
+            assert (await channel.request(asked)).keys() == bad
+            assert await channel.request(asked[1:4]) == {}
 
     run(node, test)
 

@@ -8,6 +8,7 @@ import pytest
 from announcer.core.model import Heard, IfName, Link, PutAddresses, SendAnnouncement, SendProbe, SendRequest, WireEvent
 from announcer.kernel import Kernel
 from announcer.wire import Wire, WireError
+from announcer.wire.sockets import BURST
 from tests.builders import ip
 from tests.integration.netns import Namespace, cable, namespace
 from tests.waiting import stays, until
@@ -70,6 +71,23 @@ def test_probe_of_a_free_address_stays_unanswered(pair: tuple[Namespace, Namespa
     async def test(wire: Wire, heard: list[WireEvent]) -> None:
         await wire.apply(SendProbe(ifname=ETH0, addresses=(FREE4, FREE6)))
         await stays(lambda: not {h.address for h in heard} & {FREE4, FREE6}, seconds=0.3)
+
+    run(asker, test)
+
+
+def test_few_frames_are_sent_at_once_and_more_are_left_to_the_paced_way(pair: tuple[Namespace, Namespace]) -> None:
+    asker, holder = pair
+
+    async def test(wire: Wire, heard: list[WireEvent]) -> None:
+        many = tuple(FREE4 + i for i in range(BURST + 1))
+        assert not wire.send_now(SendProbe(ifname=ETH0, addresses=many))
+        assert wire.counters()[ETH0].sent == 0
+        assert wire.send_now(SendProbe(ifname=ETH0, addresses=(*many[2:], V4)))
+        assert wire.counters()[ETH0].sent == BURST
+        answer = Heard(ifname=ETH0, address=V4, lladdr=lladdr(holder))
+        await until(lambda: answer in heard, seconds=2, what="the answer")
+        with pytest.raises(WireError, match="no such link"):
+            wire.send_now(SendProbe(ifname=IfName("nowhere"), addresses=(V4,)))
 
     run(asker, test)
 

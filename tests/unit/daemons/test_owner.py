@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import pytest
+
 from announcer.core import own
 from announcer.core.model import (
     Heard,
@@ -17,6 +19,7 @@ from announcer.core.model import (
     SendProbe,
     SendRequest,
     WireAction,
+    WireEvent,
 )
 from announcer.daemons.owner import Owner
 from tests.builders import ip, kernel
@@ -165,6 +168,25 @@ def test_nothing_is_put_or_announced_once_the_fence_could_have_fallen() -> None:
         await asyncio.wait({task})
         assert (rig.sent(SendAnnouncement), rig.sent(SendRequest)) == (1, 0)
         assert sum(isinstance(action, PutAddresses) for action in rig.kernel.applied) == 1
+
+    run(test)
+
+
+class BrokenWire(FakeWire):
+    def take(self) -> tuple[WireEvent, ...]:
+        raise RuntimeError("a bug")
+
+
+def test_bug_in_a_beat_ends_the_owner_and_leaves_no_timer() -> None:
+    async def test() -> None:
+        rig = Rig(wire=BrokenWire())
+        rig.watch()
+        with pytest.raises(ExceptionGroup) as told:
+            async with asyncio.timeout(5):
+                await rig.owner.run()
+        assert [str(error) for error in told.value.exceptions] == ["a bug"]
+        rig.may()
+        assert rig.owner._timer is None or rig.owner._timer.cancelled()
 
     run(test)
 
