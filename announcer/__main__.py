@@ -2,7 +2,7 @@
 
 import sys
 
-from announcer.daemons.process import go_before_others
+from announcer.daemons.priority import go_before_others
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """`announcer agent` and `announcer allocator`: build the edges, hand them to the daemon, run until told to stop."""
 
 import argparse
+import logging
 import os
 import secrets
 import socket
@@ -13,7 +14,8 @@ from announcer.core.model import NodeName
 from announcer.daemons.agent import Agent
 from announcer.daemons.allocator import Allocator, Alone
 from announcer.daemons.owner import Owner
-from announcer.daemons.process import go_before_others, prepare, run_until_told
+from announcer.daemons.priority import go_before_others
+from announcer.daemons.process import prepare, run_until_told
 from announcer.daemons.telling import agent_server, allocator_server, beside
 from announcer.exabgp import ExabgpSession
 from announcer.kernel import Kernel
@@ -21,9 +23,12 @@ from announcer.store.kubernetes import CONFIGURATION, MIRRORS, KubernetesStore, 
 from announcer.store.manifests import ManifestStore
 from announcer.wire import Wire
 
+log = logging.getLogger(__name__)
+
 
 async def agent(arguments: argparse.Namespace) -> int:
-    go_before_others()
+    if not go_before_others():
+        log.info("runs at the priority of everything else: CAP_SYS_NICE would make fail-over timely on a busy node")
     prepare()
     async with AsyncExitStack() as stack:
         kernel = await stack.enter_async_context(Kernel())

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -11,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 log = logging.getLogger(__name__)
-NICE: Final = -10
 CLOSING_SECONDS: Final = 5.0
 """As long as a write to the API server may take."""
 THREADS: Final = 2
@@ -20,17 +18,6 @@ PORTION: Final = 20_000
 """New objects after which they are looked at, in some 2 ms."""
 NEVER: Final = 2**30
 TURN_SECONDS: Final = 0.0002
-
-
-def go_before_others() -> None:
-    """Ask the scheduler for less waiting (nice -10): a busy node must not make its fail-overs late.
-
-    It takes CAP_SYS_NICE or RLIMIT_NICE; without them everything works as before.
-    """
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, min(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
-    except PermissionError:
-        log.info("runs at the priority of everything else: CAP_SYS_NICE would make fail-over timely on a busy node")
 
 
 def take_turns_often() -> None:

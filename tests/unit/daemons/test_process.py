@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from announcer.daemons import process
-from announcer.daemons.process import collect_garbage, go_before_others, run_until_told, use_few_threads
+from announcer.daemons import priority, process
+from announcer.daemons.priority import go_before_others
+from announcer.daemons.process import collect_garbage, run_until_told, use_few_threads
 from tests.waiting import until
 
 
@@ -80,7 +81,7 @@ def test_priority_that_is_not_granted_changes_nothing() -> None:
 
 
 def test_priority_is_taken_where_it_may_be() -> None:
-    wanted = process.NICE if os.geteuid() == 0 else os.getpriority(os.PRIO_PROCESS, 0)
+    wanted = priority.NICE if os.geteuid() == 0 else os.getpriority(os.PRIO_PROCESS, 0)
     assert priority_of_a_child(is_nobody=False) == wanted
 
 
