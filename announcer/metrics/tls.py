@@ -67,6 +67,7 @@ def _signature(file: Path) -> tuple[int, ...]:
 
 def _context(files: TlsFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # Debian's Python leaves that to the machine's openssl.cnf
     # Each connection shows its certificate anew: a ticket would outlive a client CA that is no more.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
