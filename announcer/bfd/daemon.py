@@ -77,7 +77,9 @@ class Bfdd:
         while True:
             problem = ""
             try:
-                await self._converse()
+                # A task of its own: a TaskGroup that fails leaves its task asked to be cancelled (CPython 3.11), and
+                # then the next timeout in it would end it, which nobody would notice.
+                await asyncio.create_task(self._converse(), name="bfdd conversation")
             except* (BfdError, OSError) as errors:
                 problem = _first(errors)
             pause = pause if self._seen is None else self._timing.retry_first

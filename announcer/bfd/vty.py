@@ -23,7 +23,11 @@ class Vty:
         async with asyncio.timeout(seconds):
             streams = await asyncio.open_unix_connection(path, limit=ANSWER_BYTES)
         vty = cls(streams, seconds)
-        await vty.ask("enable")
+        try:
+            await vty.ask("enable")
+        except BaseException:
+            vty.close()
+            raise
         return vty
 
     def close(self) -> None:

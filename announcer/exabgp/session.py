@@ -136,7 +136,9 @@ class ExabgpSession:
         reason = ""
         while True:
             try:
-                await self._converse()
+                # A task of its own: a TaskGroup that fails leaves its task asked to be cancelled (CPython 3.11), and
+                # then the next timeout in it would end it, which nobody would notice.
+                await asyncio.create_task(self._converse(), name="exabgp conversation")
             except* (ExabgpError, OSError) as errors:
                 reason = _first(errors)
             pause = self._timing.retry_first if self._is_learned else pause

@@ -123,6 +123,22 @@ def test_session_is_unknown_after_a_loss_and_learns_again(tmp_path: Path) -> Non
     run(test)
 
 
+def test_loss_leaves_the_session_with_no_request_to_be_cancelled(tmp_path: Path) -> None:
+    """Else a connection that takes too long later would end it for good (CPython 3.11)."""
+
+    async def test() -> None:
+        session = ExabgpSession(tmp_path, lambda: None, timing=QUICK)
+        task = asyncio.create_task(session.run())
+        async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}):
+            await until(lambda: has(session))
+        await until(lambda: session.observed() is UNKNOWN)
+        assert task.cancelling() == 0
+        task.cancel()
+        await asyncio.wait({task})
+
+    run(test)
+
+
 def test_session_that_goes_down_takes_no_routes_until_it_is_up(tmp_path: Path) -> None:
     async def test() -> None:
         async with FakeBridge.serving(tmp_path, **{"10_9_0_1": Neighbor()}) as bridge, running(tmp_path) as session:
