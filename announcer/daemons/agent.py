@@ -60,6 +60,7 @@ from announcer.core.report import (
 )
 from announcer.daemons.aside import aside, is_little
 from announcer.daemons.edges import Bfd, Kernel, Sidecar, Store, Wire
+from announcer.daemons.lasting import all_lasting
 from announcer.daemons.loop import Loop, Rhythm
 from announcer.daemons.owner import Owner
 from announcer.exabgp import ExabgpError
@@ -127,14 +128,16 @@ class Agent:
         self.loop = Loop(self.one_pass, (KernelError, StoreError), self._no_pass, self.rhythm)
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.store.run(self._store_told), name="store")
-            tasks.create_task(self.kernel.watch(self.loop.wake), name="kernel")
-            tasks.create_task(self.sidecar.run(), name="sidecar")
-            if self.bfd is not None:
-                tasks.create_task(self.bfd.run(), name="bfdd")
-            tasks.create_task(self.owner.run(), name="owner")
-            tasks.create_task(self.loop.run(), name="passes")
+        parts = {
+            "store": self.store.run(self._store_told),
+            "kernel": self.kernel.watch(self.loop.wake),
+            "sidecar": self.sidecar.run(),
+            "owner": self.owner.run(),
+            "passes": self.loop.run(),
+        }
+        if self.bfd is not None:
+            parts["bfdd"] = self.bfd.run()
+        await all_lasting(parts)
 
     async def farewell(self) -> None:
         """SIGTERM with the node in service: addresses, routes and sessions stay; the fence is widened for the next."""

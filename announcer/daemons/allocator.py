@@ -14,6 +14,7 @@ from announcer.core.allocate import CLASSES, Assignment, Decision, allocate
 from announcer.core.model import ObjectRef, Problem, ServiceKey, Snapshot, Unknown
 from announcer.core.report import MIRRORS_MOST, Writing, hold_report, mirrors, pool_tally, surplus, writings
 from announcer.daemons.edges import Leadership, Store
+from announcer.daemons.lasting import all_lasting
 from announcer.daemons.loop import Loop, Rhythm
 from announcer.log import fields
 from announcer.store import StoreError
@@ -33,6 +34,7 @@ class Alone:
 
     async def run(self, on_change: Callable[[], None]) -> None:
         on_change()
+        await asyncio.Event().wait()
 
     async def release(self) -> None:
         return
@@ -75,10 +77,13 @@ class Allocator:
         self.loop = Loop(self.one_pass, (StoreError,), self._not_written, self.rhythm)
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.store.run(self.loop.wake), name="store")
-            tasks.create_task(self.leadership.run(self.loop.wake), name="leadership")
-            tasks.create_task(self.loop.run(), name="passes")
+        await all_lasting(
+            {
+                "store": self.store.run(self.loop.wake),
+                "leadership": self.leadership.run(self.loop.wake),
+                "passes": self.loop.run(),
+            }
+        )
 
     async def farewell(self) -> None:
         """Nothing of ours is under way any more (`close` of the store); others need not wait for our lease to end."""
