@@ -19,14 +19,14 @@ PULL_SECONDS: Final = 300.0
 BUILD_SECONDS: Final = 1800.0
 NOT_PULLED: Final = "[]"
 """What docker tells of the digests of an image that no registry has."""
-BUILD_BASE: Final = "announcer-build-on-this-machine:1"
+BUILD_BASE: Final = "announcer-build-on-this-machine:2"
 """The bases that are made here, with OF_THE_MACHINE; the number changes with what they have."""
 OF_THE_MACHINE: Final = ("etc/ssl/certs/ca-certificates.crt", "etc/pip.conf")
 """How this machine reaches packages: whom it trusts, and where pip looks. debootstrap writes where apt looks."""
 FROM_THE_MACHINE: Final = ("etc/resolv.conf", "etc/hostname", "var/log/bootstrap.log")
 """What debootstrap takes from the machine, or tells of it."""
 SOURCES: Final = "etc/apt/sources.list"
-DEBIAN: Final = "deb http://deb.debian.org/debian bookworm main\n"
+NO_SOURCES: Final = "# none: what is in an image is all it needs\n"
 
 
 def provide(bases: Iterable[str], *, may_make: bool) -> list[str]:
@@ -79,7 +79,7 @@ def make_neutral(root: Path) -> None:
     """Take out of what debootstrap has made what it knows of this machine."""
     for file in FROM_THE_MACHINE:
         (root / file).unlink(missing_ok=True)
-    (root / SOURCES).write_text(DEBIAN, "utf-8")
+    (root / SOURCES).write_text(NO_SOURCES, "utf-8")
 
 
 def _import(root: Path, name: str) -> None:

@@ -18,6 +18,7 @@ from typing import Final
 
 from lab import binaries
 from lab.command import LabError, run, wait_until
+from lab.ending import kill
 
 RUN: Final = Path("/run/announcer-dockerd")
 """Its files while it runs; its last part is the name of its cgroup as well."""
@@ -140,21 +141,10 @@ def _end_left() -> None:
         if pid in _marked():
             os.kill(pid, signal.SIGTERM)
             wait_until(lambda: pid not in _marked(), STOP_SECONDS, f"the end of {PROGRAM}")
-    wait_until(lambda: not _kill(), STOP_SECONDS, f"the end of what a {PROGRAM} of the lab has left")
+    wait_until(
+        lambda: not kill(_marked(), _cgroups()), STOP_SECONDS, f"the end of what a {PROGRAM} of the lab has left"
+    )
     _clean()
-
-
-def _kill() -> bool:
-    """Whether there was anybody."""
-    found = _marked()
-    for cgroup in _cgroups():
-        for file in cgroup.glob("**/cgroup.procs"):
-            with suppress(OSError):
-                found |= {int(pid) for pid in file.read_text("ascii").split()}
-    for pid in found:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return bool(found)
 
 
 def _marked() -> set[int]:

@@ -9,7 +9,6 @@ starts outlives it, so a node is ended by its mark and its cgroup.
 import json
 import os
 import shutil
-import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 from lab import control_plane, images
 from lab.command import LabError, inside, run, wait_until
+from lab.ending import kill
 from lab.topology import NODES, REPOSITORY, Lab, LabNode
 
 CLUSTER: Final = REPOSITORY / "lab" / "cluster"
@@ -82,7 +82,7 @@ def load_images(lab: Lab) -> None:
 def end_containers(lab: Lab, node: LabNode) -> None:
     """Kill every container of the node and what containerd has beside them, as a power cut would; not containerd."""
     with suppress(LabError):
-        wait_until(lambda: not _kill(lab, node), END_SECONDS, "containers")
+        wait_until(lambda: not _end(lab, node), END_SECONDS, "containers")
         return
     raise LabError(f"containers of {node.name} are still there after SIGKILL")
 
@@ -102,17 +102,9 @@ def remove(lab: Lab) -> None:
         shutil.rmtree(lab.nodes_dir)
 
 
-def _kill(lab: Lab, node: LabNode) -> bool:
+def _end(lab: Lab, node: LabNode) -> bool:
     """Whether there was anybody."""
-    found = _shims(lab, node)
-    for hierarchy in _hierarchies():
-        for file in (hierarchy / _cgroup(lab, node)).glob("**/cgroup.procs"):
-            with suppress(OSError):
-                found |= {int(pid) for pid in file.read_text("ascii").split()}
-    for pid in found:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return bool(found)
+    return kill(_shims(lab, node), (hierarchy / _cgroup(lab, node) for hierarchy in _hierarchies()))
 
 
 def _shims(lab: Lab, node: LabNode) -> set[int]:
