@@ -50,6 +50,10 @@ class ApiError(StoreError):
         self.status, self.retry_after_seconds = status, retry_after_seconds
 
 
+class NoAnswerError(ApiError):
+    """No connection, or none that lasted: as much as is known, nobody else would be answered either."""
+
+
 class Client:
     """`async with Client(kubeconfig)`; None takes the service account of the pod, from the folder `account`."""
 
@@ -255,8 +259,8 @@ def _abort(answer: aiohttp.ClientResponse) -> None:
         answer.connection.transport.abort()
 
 
-def _unreachable(method: str, path: str, error: BaseException) -> ApiError:
-    return ApiError(f"{method} {path}: {str(error) or type(error).__name__}")
+def _unreachable(method: str, path: str, error: BaseException) -> NoAnswerError:
+    return NoAnswerError(f"{method} {path}: {str(error) or type(error).__name__}")
 
 
 def _refused(method: str, path: str, answer: aiohttp.ClientResponse, data: bytes) -> ApiError:

@@ -29,7 +29,7 @@ from announcer.store.kubernetes.client import ApiError, Client
 from announcer.store.kubernetes.patches import Target
 from announcer.store.kubernetes.resources import Resource
 from announcer.store.kubernetes.secrets import Secrets
-from announcer.store.kubernetes.watching import Reflector, Timing, is_older
+from announcer.store.kubernetes.watching import Reflector, Timing, Turns, is_older
 from announcer.store.kubernetes.writing import Writer
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,8 @@ class KubernetesStore:
     ) -> None:
         self._meaning, self._role, self._clock, self._timing = meaning, role, clock, timing
         self._tables = {resource.kind: _Table(resource=resource) for resource in resources}
-        self._reflectors = [Reflector(client, table.resource, self, clock, timing) for table in self._tables.values()]
+        turns = Turns()
+        self._reflectors = [Reflector(client, t.resource, self, clock, timing, turns) for t in self._tables.values()]
         self._writer = Writer(client, role.component, self._target, self._took, self._rested, role.may_write, role.term)
         self._secrets = Secrets(client, meaning.parse, self._news, lambda: not self.health().is_stale, timing)
         self._snapshot: Snapshot | None = None

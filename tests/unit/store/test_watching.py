@@ -14,6 +14,7 @@ from announcer.core.dialects import parse
 from announcer.core.model import ObjectRef, Parsed
 from announcer.store import StoreError
 from announcer.store.kubernetes import ApiError, Client, Timing
+from announcer.store.kubernetes.client import NoAnswerError
 from announcer.store.kubernetes.resources import CONFIGURATION, SERVICES
 from announcer.store.kubernetes.watching import is_older
 from tests import kube
@@ -412,6 +413,38 @@ def test_kind_that_works_again_ends_the_back_off_of_the_others() -> None:
         await until(lambda: server.asked.count(pools) >= 2, what="the other kind asked for")
 
     run(server, test, resources=(SERVICES, POOLS), timing=replace(QUICK, retry_first=30.0, retry_most=30.0))
+
+
+def test_server_that_answers_nobody_is_asked_by_one_and_then_by_all_in_turn() -> None:
+    server = Server(NoAnswerError("refused"))
+    paths = [resource.collection(resource.versions[0]) for resource in kube.READ]
+    server.others = {path: NoAnswerError("refused") for path in paths}
+
+    async def test(running: kube.Running) -> None:
+        await until(lambda: max(Counter(server.asked).values(), default=0) >= 5)
+        assert sorted(Counter(server.asked).values())[:-1] == [1] * (len(paths) - 1)
+        [first] = [path for path, count in Counter(server.asked).items() if count > 1]
+        before = len(server.asked)
+        server.others = {path: page(5) for path in paths}
+        await until(lambda: running.store.health().is_synced and not running.store.health().message)
+        asked = [path for path in server.asked[before:] if path != first]
+        assert list(dict.fromkeys(asked)) == [path for path in dict.fromkeys(server.asked) if path != first]
+
+    run(server, test, resources=kube.READ, timing=replace(QUICK, retry_most=30.0, asking=0.02, works=30.0))
+
+
+def test_one_that_asks_for_all_and_is_refused_lets_the_others_ask() -> None:
+    server = Server(NoAnswerError("refused"))
+    pools = POOLS.collection(POOLS.versions[0])
+    server.others[pools] = NoAnswerError("refused")
+
+    async def test(running: kube.Running) -> None:
+        await until(lambda: max(Counter(server.asked).values(), default=0) >= 3)
+        server.pages = [ApiError("who are you?", status=403)]
+        server.others[pools] = ApiError("who are you?", status=403)
+        await until(lambda: server.asked.count(pools) >= 2 and server.lists >= 2, what="an answer for each")
+
+    run(server, test, resources=(SERVICES, POOLS), timing=replace(QUICK, retry_most=30.0, asking=0.02))
 
 
 def test_back_off_that_the_server_asked_for_is_not_cut_short() -> None:
