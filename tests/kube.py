@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from announcer.store.kubernetes.resources import (
     NODES,
     SERVICES,
 )
+from lab.command import LabError, wait_until
 from tests.builders import Raw
 from tests.cluster import Cluster
 from tests.waiting import until
@@ -69,6 +71,17 @@ def install(cluster: Cluster, *namespaces: str, kinds: Iterable[Resource] = (POO
     cluster.kubectl("apply", "--server-side", "-f", "-", stdin=text)
     if kinds:
         cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+    for kind in kinds:  # for a moment after that, an API server answers 429: "storage is (re)initializing"
+        for version in kind.versions:
+            wait_until(partial(_lists, cluster, kind.collection(version)), 30, f"{kind.plural} {version} to be served")
+
+
+def _lists(cluster: Cluster, path: str) -> bool:
+    try:
+        cluster.kubectl("get", "--raw", path)
+    except LabError:
+        return False
+    return True
 
 
 class Objects:

@@ -349,6 +349,7 @@ def test_reload_that_is_lost_is_asked_for_again_and_becomes_an_error(tmp_path: P
             bridge.loses_reloads = False
             reloads = bridge.heard.count("bridge reload")
             await until(lambda: bridge.heard.count("bridge reload") > reloads)
+            await until(session._is_configured, what="what ExaBGP says of its configuration")
             await session.apply(SetPeers(peers=(TOR,)))
 
     run(test)
