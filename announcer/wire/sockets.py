@@ -228,13 +228,15 @@ class Wire:
         found: list[WireEvent] = []
         waiting = [listening for listening in self._links.values() if listening.waits]
         batches = [(listening, self._read(listening, found)) for listening in waiting]
-        self._tell(found)
-        for listening, batch in batches:
-            if self._links.get(listening.port.ifindex) is listening and not batch.taken:
-                listening.waits = False
-                asyncio.get_running_loop().add_reader(listening.port.fileno(), self._arrives, listening)
-        if not self._timer and any(listening.waits for listening in self._links.values()):
-            self._look_later()
+        try:
+            self._tell(found)
+        finally:
+            for listening, batch in batches:
+                if self._links.get(listening.port.ifindex) is listening and not batch.taken:
+                    listening.waits = False
+                    asyncio.get_running_loop().add_reader(listening.port.fileno(), self._arrives, listening)
+            if not self._timer and any(listening.waits for listening in self._links.values()):
+                self._look_later()
 
     def _read(self, listening: _Listening, found: list[WireEvent]) -> Batch:
         """What a reading brings is put into `found`."""

@@ -75,6 +75,31 @@ def test_probe_of_a_free_address_stays_unanswered(pair: tuple[Namespace, Namespa
     run(asker, test)
 
 
+def test_listener_that_fails_makes_nobody_deaf(pair: tuple[Namespace, Namespace]) -> None:
+    asker, holder = pair
+    answer = Heard(ifname=ETH0, address=V4, lladdr=lladdr(holder))
+    told: list[WireEvent] = []
+    errors: list[object] = []
+
+    def fail_at_first(events: tuple[WireEvent, ...]) -> None:
+        told.extend(events)
+        if not errors:
+            raise ValueError("a bug")
+
+    async def inside() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context["exception"]))
+        async with Kernel() as kernel, Wire(fail_at_first) as wire:
+            wire.set_links(await eth0(kernel))
+            await wire.apply(SendProbe(ifname=ETH0, addresses=(V4,)))
+            await until(lambda: errors, what="the failure")
+            told.clear()
+            await wire.apply(SendProbe(ifname=ETH0, addresses=(V4,)))
+            await until(lambda: answer in told, what="the answer after it")
+
+    with asker.inside():
+        asyncio.run(inside())
+
+
 def test_few_frames_are_sent_at_once_and_more_are_left_to_the_paced_way(pair: tuple[Namespace, Namespace]) -> None:
     asker, holder = pair
 
