@@ -24,6 +24,8 @@ DAEMONS: Final = Path("/usr/lib/frr")
 ZEBRA: Final = DAEMONS / "zebra"
 ORDER: Final = ("zebra", "bfdd", "bgpd")
 USER: Final = "frr"
+REPLACE_V6: Final = "--v6-rr-semantics"
+"""Without kernel nexthop objects, zebra would delete an IPv6 route and add it again whenever a path changes."""
 ZEBRA_CONF: Final = """\
 hostname ann-tor
 ! FRR 8.4 keeps stale next-hop groups after a link flap, unless it doesn't use kernel nexthop objects.
@@ -97,7 +99,7 @@ def _after(lab: Lab, daemon: str, argv: list[str]) -> list[str]:
 def daemon_argv(lab: Lab, daemon: str) -> list[str]:
     folder = lab.tor_dir
     files = ["-f", f"{folder}/{daemon}.conf", "-i", f"{folder}/{daemon}.pid", "-z", f"{folder}/zserv.api"]
-    files += ["--bfdctl", f"{folder}/bfdd.sock"] if daemon == "bfdd" else []
+    files += {"zebra": [REPLACE_V6], "bfdd": ["--bfdctl", f"{folder}/bfdd.sock"]}.get(daemon, [])
     return [str(DAEMONS / daemon), *files, "--vty_socket", str(folder), "-P", "0", "--log", "stdout"]
 
 

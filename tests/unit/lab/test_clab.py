@@ -1,5 +1,6 @@
 """lab/announcer.clab.yml is the lab of lab/topology.py, and what is deployed without containerlab is the whole file."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -72,6 +73,14 @@ def test_processes_of_a_node_are_in_its_network_and_share_its_folders(node: LabN
 def test_router_has_the_configuration_of_the_labs() -> None:
     text = (REPOSITORY / "lab" / "routers" / "frr.conf").read_text("utf-8")
     assert text.partition("\n")[2] == "".join(frr.configurations().values())
+
+
+def test_router_has_the_daemons_of_the_labs_and_their_options() -> None:
+    router = CONTAINERS["ann-tor"]
+    started = (REPOSITORY / "lab" / "routers" / "daemons").read_text("utf-8")
+    assert all(f"\n{daemon}=yes\n" in started and daemon in router.argv for daemon in frr.ORDER)
+    [options] = re.findall(r'^zebra_options="(.*)"$', started, re.MULTILINE)
+    assert frr.REPLACE_V6 in options.split()
 
 
 def test_images_are_those_of_this_version() -> None:

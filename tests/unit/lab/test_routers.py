@@ -2,8 +2,8 @@
 
 import pytest
 
-from lab.routers import ROUTERS
-from lab.topology import REPOSITORY
+from lab.routers import ROUTERS, frr
+from lab.topology import REPOSITORY, Lab
 from lab.topology import ROUTERS as NAMES
 
 PAGES = REPOSITORY / "docs" / "routers"
@@ -15,6 +15,11 @@ def test_page_of_a_router_has_the_configurations_that_the_lab_runs(router: str) 
     page = (PAGES / f"{router}.md").read_text("utf-8")
     for name, text in ROUTERS[router].configurations().items():
         assert f"`{name}`:\n\n```\n{text}```\n" in page
+
+
+def test_page_of_frr_has_the_option_that_the_lab_starts_zebra_with() -> None:
+    assert frr.REPLACE_V6 in frr.daemon_argv(Lab(), "zebra")
+    assert f'zebra_options="-A 127.0.0.1 -s 90000000 {frr.REPLACE_V6}"' in (PAGES / "frr.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", OTHERS)
