@@ -2,7 +2,7 @@
 
     inside.py fetch URL COUNT            how often each body was answered, each time over a new connection
     inside.py arp IFNAME ADDRESS         the MACs that answer an ordinary ARP request within a second (RFC 826)
-    inside.py ports ADDRESS PORT...      the TCP ports that answer within half a second, with a yes or a no
+    inside.py ports ADDRESS,... PORT...  the TCP ports of each that answer within half a second, with a yes or a no
     inside.py watch ADDRESS              first the word `ready`; at the end of stdin the links that IPv4 packets from
                                          ADDRESS left by and packets to it came in by
 
@@ -10,6 +10,7 @@ It needs nothing but the standard library, and shares no code with what it check
 """
 
 import errno
+import itertools
 import json
 import select
 import socket
@@ -60,22 +61,22 @@ def arp(ifname: str, address: IPv4Address) -> list[str]:
     return sorted(found)
 
 
-def ports(address: str, numbers: list[int]) -> list[int]:
+def ports(addresses: list[str], numbers: list[int]) -> dict[str, list[int]]:
     """All are asked at once; a port that is closed answers with a reset, one that is guarded not at all."""
-    asked: dict[socket.socket, int] = {}
-    for number in numbers:
+    asked: dict[socket.socket, tuple[str, int]] = {}
+    for address, number in itertools.product(addresses, numbers):
         one = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
         one.setblocking(False)
         one.connect_ex((address, number))
-        asked[one] = number
-    found: set[int] = set()
+        asked[one] = address, number
+    found: dict[str, list[int]] = {address: [] for address in addresses}
     deadline = time.monotonic() + ANSWER_SECONDS
     while asked and (left := deadline - time.monotonic()) > 0:
         for one in select.select([], list(asked), [], left)[1]:
-            number, error = asked.pop(one), one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            found |= {number} if error in {0, errno.ECONNREFUSED} else set()
+            (address, number), error = asked.pop(one), one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            found[address] += [number] if error in {0, errno.ECONNREFUSED} else []
             one.close()
-    return sorted(found)
+    return found
 
 
 def watch(address: IPv4Address) -> dict[str, list[str]]:
@@ -116,7 +117,7 @@ def main(verb: str, *arguments: str) -> object:
         case "arp":
             return arp(arguments[0], IPv4Address(arguments[1]))
         case "ports":
-            return ports(arguments[0], [int(text) for text in arguments[1:]])
+            return ports(arguments[0].split(","), [int(text) for text in arguments[1:]])
         case "watch":
             return watch(IPv4Address(arguments[0]))
         case _:
