@@ -189,8 +189,10 @@ def register_nodes(lab: Lab) -> None:
 
 def follows(lab: Lab, node: str) -> bool:
     """Whether the agent has got over every error that its log speaks of: back-off ends after half a minute at most."""
-    states = re.findall(r"the API server is (not there|there again) +resource=(\w+)", agent_log(lab, node))
-    return all(state == "there again" for state in {kind: state for state, kind in states}.values())
+    log = agent_log(lab, node)
+    answers = re.findall(r"the API server (answers again|does not answer)", log)
+    kinds = {kind: state for state, kind in re.findall(r"(not read|read) from the API server.* resource=(\w+)", log)}
+    return answers[-1:] != ["does not answer"] and "not read" not in kinds.values()
 
 
 def agent_log(lab: Lab, node: str) -> str:

@@ -25,7 +25,7 @@ from announcer.core.model import UNKNOWN, IPAddress, ObjectRef, Parsed, Snapshot
 from announcer.core.report import Tell, tell_nothing
 from announcer.log import fields
 from announcer.store import StoreHealth
-from announcer.store.kubernetes.client import ApiError, Client
+from announcer.store.kubernetes.client import ApiError, Client, NoAnswerError
 from announcer.store.kubernetes.patches import Target
 from announcer.store.kubernetes.resources import Resource
 from announcer.store.kubernetes.secrets import Secrets
@@ -83,6 +83,9 @@ class _Table:
     hold: _Hold | None = None
     is_released: bool = False
     error: str = ""
+    is_unanswered: bool = False
+    is_refused: bool = False
+    """Whether it was told that this kind isn't read though the server answers."""
     failing_since: float = 0.0
 
 
@@ -280,21 +283,37 @@ class KubernetesStore:
             self._put(table, raw)
 
     def failed(self, resource: Resource, error: ApiError) -> None:
-        table = self._tables[resource.kind]
+        """One line for a server that answers nobody, and one for each kind that isn't read for another reason."""
+        table, shown = self._tables[resource.kind], fields(resource=resource.plural, error=error)
         if not table.error:
             table.failing_since = self._clock()
-        if table.error != str(error):
-            log.warning("the API server is not there", extra=fields(resource=resource.plural, error=error))
-        table.error = str(error)
+        was_away, is_unanswered = self._is_away(), isinstance(error, NoAnswerError)
+        if is_unanswered and not was_away:
+            log.warning("the API server does not answer", extra=shown)
+        elif not is_unanswered and table.error != str(error):
+            log.warning("not read from the API server", extra=shown)
+        table.is_refused = table.is_refused or not is_unanswered
+        table.error, table.is_unanswered = str(error), is_unanswered
+        self._tell_return(was_away)
 
     def works(self, resource: Resource) -> None:
         table = self._tables[resource.kind]
         if table.error:
-            log.info("the API server is there again", extra=fields(resource=resource.plural))
             for reflector, other in zip(self._reflectors, self._tables.values(), strict=True):
                 if other.error and other is not table:
                     reflector.nudge()
-        table.error = ""
+        was_away, was_refused = self._is_away(), table.is_refused
+        table.error, table.is_unanswered, table.is_refused = "", False, False
+        if was_refused:
+            log.info("read from the API server again", extra=fields(resource=resource.plural))
+        self._tell_return(was_away)
+
+    def _tell_return(self, was_away: bool) -> None:
+        if was_away and not self._is_away():
+            log.info("the API server answers again")
+
+    def _is_away(self) -> bool:
+        return any(table.is_unanswered for table in self._tables.values())
 
     # -- inside --------------------------------------------------------------------------------------------------
 

@@ -447,6 +447,36 @@ def test_one_that_asks_for_all_and_is_refused_lets_the_others_ask() -> None:
     run(server, test, resources=(SERVICES, POOLS), timing=replace(QUICK, retry_most=30.0, asking=0.02))
 
 
+def test_log_tells_once_of_a_server_that_is_away_and_of_each_kind_that_is_not_read(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    server = Server(NoAnswerError("refused"))
+    pools = POOLS.collection(POOLS.versions[0])
+    server.others[pools] = NoAnswerError("refused")
+
+    async def test(running: kube.Running) -> None:
+        await until(lambda: server.lists + server.asked.count(pools) >= 4)
+        assert told(caplog) == ["the API server does not answer services"]
+        server.others[pools] = ApiError("not yours", status=403)
+        server.pages = [page(5, at(WEB, 4))]
+        await until(lambda: len(told(caplog)) == 3)
+        assert sorted(told(caplog)[1:]) == [
+            "not read from the API server servicegroups",
+            "the API server answers again",
+        ]
+        server.others[pools] = page(5)
+        await until(lambda: told(caplog)[3:] == ["read from the API server again servicegroups"])
+
+    run(server, test, resources=(SERVICES, POOLS), timing=replace(QUICK, asking=0.02))
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Of the store, with the kind that a record speaks of."""
+    found = [one for one in caplog.records if one.name.startswith("announcer.store")]
+    return [f"{one.getMessage()} {vars(one).get('fields', {}).get('resource', '')}".strip() for one in found]
+
+
 def test_back_off_that_the_server_asked_for_is_not_cut_short() -> None:
     server = Server(ApiError("slow down", status=429, retry_after_seconds=30.0), page(5, at(WEB, 4)))
 
