@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from lab import control_plane, processes
-from lab.checks import VIP_1, VIP_3, VIP_3_V6, next_hops
+from lab.checks import VIP_1, VIP_3, VIP_3_V6, ask, next_hops
 from lab.command import LabError, inside, run
-from lab.topology import CONTROL_PLANE, MANIFEST_SETS, NODES, REPOSITORY, Lab
+from lab.topology import CONTROL_PLANE, MANIFEST_SETS, NODES, REPOSITORY, Lab, LabNode
 from tests.e2e.laboratory import (
     addresses,
     holders,
@@ -107,7 +107,7 @@ def test_api_server_that_is_away_moves_nothing_and_loses_nothing(lab: Lab) -> No
             until(lambda node=node, old=old: restarted(lab, f"agent-{node.name}", old), what="the agent again")  # type: ignore[misc]
         pass_by(AWAY_SECONDS / 2)
         start_api(lab)
-        until(lambda: all(follows(lab, node.name) for node in NODES), seconds=60, what="agents that follow again")
+        until(lambda: all(follows(lab, node) for node in NODES), seconds=60, what="agents that follow again")
         until(lambda: row(lab, "test/test-nginx-1")["nodes"], seconds=60, what="the reports")
         assert [holders(lab, VIP_1, "eth0"), hops(lab)] == before
 
@@ -170,7 +170,7 @@ def empty_etcd(lab: Lab) -> Iterator[None]:
         shutil.rmtree(etcd, ignore_errors=True)
         kept.rename(etcd)
         start_api(lab)
-        until(lambda: all(follows(lab, node.name) for node in NODES), seconds=60, what="agents that follow again")
+        until(lambda: all(follows(lab, node) for node in NODES), seconds=60, what="agents that follow again")
 
 
 def allows_agents(lab: Lab) -> bool:
@@ -187,12 +187,10 @@ def register_nodes(lab: Lab) -> None:
     control_plane.put(lab, (one for one in control_plane.objects(NODES_FILE) if one["kind"] == "Node"))
 
 
-def follows(lab: Lab, node: str) -> bool:
-    """Whether the agent has got over every error that its log speaks of: back-off ends after half a minute at most."""
-    log = agent_log(lab, node)
-    answers = re.findall(r"the API server (answers again|does not answer)", log)
-    kinds = {kind: state for state, kind in re.findall(r"(not read|read) from the API server.* resource=(\w+)", log)}
-    return answers[-1:] != ["does not answer"] and "not read" not in kinds.values()
+def follows(lab: Lab, node: LabNode) -> bool:
+    """Whether the agent reads every kind again: it says so itself."""
+    told = ask(lab, node.short, processes.AGENT_PORT, "/metrics")
+    return "\nannouncer_store_away_seconds 0.0\n" in told
 
 
 def agent_log(lab: Lab, node: str) -> str:

@@ -51,7 +51,7 @@ class ApiError(StoreError):
 
 
 class NoAnswerError(ApiError):
-    """No connection, or none that lasted: as much as is known, nobody else would be answered either."""
+    """Nobody answered: no connection, one that broke, or a silence."""
 
 
 class Client:

@@ -26,10 +26,11 @@ from announcer.core.report import Tell, tell_nothing
 from announcer.log import fields
 from announcer.store import StoreHealth
 from announcer.store.kubernetes.client import ApiError, Client, NoAnswerError
+from announcer.store.kubernetes.outage import Told, Turns
 from announcer.store.kubernetes.patches import Target
 from announcer.store.kubernetes.resources import Resource
 from announcer.store.kubernetes.secrets import Secrets
-from announcer.store.kubernetes.watching import Reflector, Timing, Turns, is_older
+from announcer.store.kubernetes.watching import Reflector, Timing, is_older
 from announcer.store.kubernetes.writing import Writer
 
 log = logging.getLogger(__name__)
@@ -84,8 +85,6 @@ class _Table:
     is_released: bool = False
     error: str = ""
     is_unanswered: bool = False
-    is_refused: bool = False
-    """Whether it was told that this kind isn't read though the server answers."""
     failing_since: float = 0.0
 
 
@@ -132,6 +131,7 @@ class KubernetesStore:
         self._meaning, self._role, self._clock, self._timing = meaning, role, clock, timing
         self._tables = {resource.kind: _Table(resource=resource) for resource in resources}
         turns = Turns()
+        self._told = Told(turns)
         self._reflectors = [Reflector(client, t.resource, self, clock, timing, turns) for t in self._tables.values()]
         self._writer = Writer(client, role.component, self._target, self._took, self._rested, role.may_write, role.term)
         self._secrets = Secrets(client, meaning.parse, self._news, lambda: not self.health().is_stale, timing)
@@ -283,37 +283,21 @@ class KubernetesStore:
             self._put(table, raw)
 
     def failed(self, resource: Resource, error: ApiError) -> None:
-        """One line for a server that answers nobody, and one for each kind that isn't read for another reason."""
-        table, shown = self._tables[resource.kind], fields(resource=resource.plural, error=error)
+        table = self._tables[resource.kind]
+        self._told.failed(resource, error, is_first=not table.error)
         if not table.error:
             table.failing_since = self._clock()
-        was_away, is_unanswered = self._is_away(), isinstance(error, NoAnswerError)
-        if is_unanswered and not was_away:
-            log.warning("the API server does not answer", extra=shown)
-        elif not is_unanswered and table.error != str(error):
-            log.warning("not read from the API server", extra=shown)
-        table.is_refused = table.is_refused or not is_unanswered
-        table.error, table.is_unanswered = str(error), is_unanswered
-        self._tell_return(was_away)
+        table.error, table.is_unanswered = str(error), isinstance(error, NoAnswerError)
 
     def works(self, resource: Resource) -> None:
+        """Those that wait for their turn are not hurried."""
         table = self._tables[resource.kind]
         if table.error:
             for reflector, other in zip(self._reflectors, self._tables.values(), strict=True):
-                if other.error and other is not table:
+                if other.error and not other.is_unanswered and other is not table:
                     reflector.nudge()
-        was_away, was_refused = self._is_away(), table.is_refused
-        table.error, table.is_unanswered, table.is_refused = "", False, False
-        if was_refused:
-            log.info("read from the API server again", extra=fields(resource=resource.plural))
-        self._tell_return(was_away)
-
-    def _tell_return(self, was_away: bool) -> None:
-        if was_away and not self._is_away():
-            log.info("the API server answers again")
-
-    def _is_away(self) -> bool:
-        return any(table.is_unanswered for table in self._tables.values())
+        self._told.works(resource)
+        table.error, table.is_unanswered = "", False
 
     # -- inside --------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@
 | 410, as an event or as a status | list again, whole; the sink compares |
 | 403, 429, 5xx, no JSON | wait (Retry-After, else back-off with jitter) and try the same again |
 | 404 on a kind that somebody has to install, and discovery agrees | an empty list; look again now and then |
-| answers nobody | one of all reflectors asks, every `asking` seconds at least; then one after the other |
+| serves nobody | one reflector asks for all, `asking` seconds after it failed at most; then one after the other |
 
 What the sink knows is only ever replaced by a complete list or changed by an event, and by one of them at a time. A
 server that was restored from a backup has older versions; a watch from a newer one would just be silent there.
@@ -24,6 +24,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from announcer.store.kubernetes.client import ApiError, Client, NoAnswerError
+from announcer.store.kubernetes.outage import Turns
 from announcer.store.kubernetes.resources import Bookmark, Decoder, Event, Failure, Names, Page, Resource
 
 NOT_FOUND, GONE = 404, 410
@@ -36,9 +37,10 @@ class Timing:
     """Seconds. A watch is asked for at random between the two bounds, so that agents don't all come back at once.
 
     A watch that was open for `works` counts as working, one that was for `stable` resets the back-off. That another
-    kind works again ends a back-off at most every `nudge`; that of the one that asks a server that answers nobody is
-    never longer than `asking`. A list that lacks too much is asked for again every `hold_look`, and believed when it
-    still says so after `hold`. A Secret is read again every `secret`, sooner while one that is named can't be.
+    kind works again ends a back-off at most every `nudge`. Of a server that serves nobody, the one that asks waits for
+    `asking` at most, the others for `retry_most` unless it is their turn before. A list that lacks too much is asked
+    for again every `hold_look`, and believed when it still says so after `hold`. A Secret is read again every
+    `secret`, sooner while one that is named can't be.
     """
 
     page: float = 15.0
@@ -87,32 +89,6 @@ class _GoneError(Exception):
     pass
 
 
-class Turns:
-    """A server that answers nobody is asked by one reflector; the others wait for its answer, and then go one by one.
-
-    A dozen that try by themselves, and all at the same moments, would take the loop's time from what it is there for.
-    """
-
-    def __init__(self) -> None:
-        self._asking: asyncio.Event | None = None
-        self._waiting: dict[asyncio.Event, None] = {}
-
-    def is_first(self, one: asyncio.Event) -> bool:
-        """Whether it is the one that asks; every other event is set when it is that one's turn."""
-        self._asking = self._asking or one
-        if self._asking is not one:
-            self._waiting[one] = None
-        return self._asking is one
-
-    def answered(self) -> None:
-        """The server answered somebody."""
-        self._asking = None
-        if self._waiting:
-            one = next(iter(self._waiting))
-            del self._waiting[one]
-            one.set()
-
-
 class Reflector:
     """`run` never ends and raises nothing but bugs. All of one client share `turns`."""
 
@@ -139,6 +115,7 @@ class Reflector:
             error, self._opened_at = None, None
             try:
                 if not self._seen and (pause := await self._list()) is not None:
+                    self._turns.pass_on()
                     await self._sleep(pause)
                     continue
                 if self._is_unsure:
@@ -150,11 +127,11 @@ class Reflector:
                 error = caught
                 self._seen = "" if caught.status in {NOT_FOUND, GONE} else self._seen
                 self._sink.failed(self._resource, caught)
-                if not isinstance(caught, NoAnswerError):
-                    self._turns.answered()
                 asked, self._asked = self._asked, []  # who asked for a list asks again, after a back-off of their own
                 _tell(asked, caught)
             self._is_unsure = True
+            if not isinstance(error, NoAnswerError) or self._turns.is_serving:
+                self._turns.pass_on()
             if error is not None and error.retry_after_seconds is not None:
                 await asyncio.sleep(self._pause(error))  # what the server asked for is not cut short by anybody
             elif not self._asked:
@@ -192,15 +169,13 @@ class Reflector:
             if error is None:
                 return
         await self._sleep(self._pause(error))
+        if isinstance(error, NoAnswerError) and not self._asked and not self._turns.take(self._nudged):
+            await self._sleep(_spread(self._timing.retry_most))
+            self._turns.leave(self._nudged)
 
     def _pause(self, error: ApiError | None) -> float:
-        spread = random.uniform(0.75, 1.25)  # noqa: S311 - spreads retries, guards nothing
         most = self._timing.retry_most
-        if isinstance(error, NoAnswerError):
-            if not self._turns.is_first(self._nudged):
-                return most * spread
-            most = min(most, self._timing.asking)
-        pause = min(self._retry, most) * spread
+        pause = _spread(min(self._retry, self._timing.asking if self._turns.is_asking(self._nudged) else most))
         if error is not None and error.retry_after_seconds is not None:
             pause = max(pause, min(error.retry_after_seconds, most))
         self._retry = min(self._retry * 2, most)
@@ -287,7 +262,6 @@ class Reflector:
 
     async def _ask(self, path: str, kind: type[_Answer], query: dict[str, str] | None = None) -> _Answer:
         data = await self._client.request("GET", path, query=query, timeout_seconds=self._timing.page)
-        self._turns.answered()
         try:
             return msgspec.json.decode(data, type=kind)
         except msgspec.DecodeError as error:
@@ -305,9 +279,9 @@ class Reflector:
             async with asyncio.timeout(None) as self._watching:
                 async with self._open() as lines:
                     self._opened_at = self._clock()
-                    self._turns.answered()
                     working = loop.call_later(self._timing.works, self._sink.works, self._resource)
-                    await self._take_all(lines)
+                    with self._turns.watching():
+                        await self._take_all(lines)
         except TimeoutError as error:  # somebody asked for a list
             raise _GoneError from error
         finally:
@@ -359,6 +333,10 @@ class Reflector:
                 raise ApiError(f"watch of {self._resource.plural}: {failure.message}", status=failure.code)
             case _:
                 raise msgspec.DecodeError(f"unknown type {event.type!r}")
+
+
+def _spread(seconds: float) -> float:
+    return seconds * random.uniform(0.75, 1.25)  # noqa: S311 - spreads retries, guards nothing
 
 
 def _tell(asked: Iterable["asyncio.Future[None]"], error: ApiError | None) -> None:
