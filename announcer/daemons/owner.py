@@ -96,7 +96,13 @@ class Owner:
             self._ask(questions, now)
 
     def heard(self, batch: Iterable[WireEvent]) -> None:
-        self.tell(own.Frames(frames=tuple(batch)))
+        """Called from the wire's own timer, where nobody would hear of what goes wrong."""
+        try:
+            self.tell(own.Frames(frames=tuple(batch)))
+        except Exception as error:
+            if self._broken is None:
+                raise
+            self._end(error)
 
     def take_moves(self) -> tuple[TimedMove, ...]:
         """What moved since the last call, oldest first."""
@@ -115,7 +121,7 @@ class Owner:
             await self._put(action, self.clock())
 
     async def _tick(self) -> None:
-        """For ever; what goes wrong in a beat ends it."""
+        """For ever; what goes wrong in a beat, or with what is heard, ends it."""
         self._broken = asyncio.get_running_loop().create_future()
         self._arm()
         try:
@@ -138,9 +144,12 @@ class Owner:
                 heard = self.wire.take()
                 self.tell(*([own.Frames(frames=heard)] if heard else []), own.Tick())
         except Exception as error:  # noqa: BLE001 - handed to the task whose turn this is
-            if self._broken and not self._broken.done():
-                self._broken.set_exception(error)
+            self._end(error)
         self._arm()
+
+    def _end(self, error: Exception) -> None:
+        if self._broken and not self._broken.done():
+            self._broken.set_exception(error)
 
     async def _change(self) -> None:
         while True:

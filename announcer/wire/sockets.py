@@ -227,8 +227,9 @@ class Wire:
         self._timer = None
         found: list[WireEvent] = []
         waiting = [listening for listening in self._links.values() if listening.waits]
-        batches = [(listening, self._read(listening, found)) for listening in waiting]
+        batches: list[tuple[_Listening, Batch]] = []
         try:
+            batches += ((listening, self._read(listening, found)) for listening in waiting)
             self._tell(found)
         finally:
             for listening, batch in batches:

@@ -177,6 +177,19 @@ class BrokenWire(FakeWire):
         raise RuntimeError("a bug")
 
 
+def test_bug_with_what_is_heard_ends_the_owner() -> None:
+    async def test() -> None:
+        made = Rig()
+        task = asyncio.ensure_future(made.owner.run())
+        await until(lambda: made.owner._broken, what="its beats")
+        made.owner.state = None  # type: ignore[assignment]
+        made.owner.heard([Heard(ifname=ETH0, address=VIP, lladdr=OTHER)])
+        with pytest.raises(ExceptionGroup):
+            await task
+
+    asyncio.run(test())
+
+
 def test_bug_in_a_beat_ends_the_owner_and_leaves_no_timer() -> None:
     async def test() -> None:
         rig = Rig(wire=BrokenWire())
