@@ -238,7 +238,7 @@ def fetch(lab: Lab, address: IPv4Address | IPv6Address, count: int) -> dict[str,
 def ports_are_guarded(lab: Lab, manifest_set: str) -> Seen:
     """Every address, asked from ann-host; the nodes' own show that the others' silence is the guard's."""
     given = [one for addresses in SERVICES[manifest_set].values() for one in addresses.split(",")]
-    asked = ",".join([*given, str(NODES[0].address)])
+    asked = ",".join(dict.fromkeys([*given, str(NODES[0].address)]))
     found: dict[str, list[int]] = _look_inside(lab, "host", "ports", asked, *map(str, SCANNED))
     bare = found.pop(str(NODES[0].address))
     wrong = [f"{one} {sorted(ports)}" for one, ports in found.items() if ports != [SERVICE_PORT]]
