@@ -48,7 +48,8 @@ class Owner:
     """`on_change` is called when an address begins or ceases to be held, or another holder is heard.
 
     `moves` are those that no report has taken yet, oldest first; `changes` counts them all by cause, for
-    announcer_ownership_changes_total{reason}.
+    announcer_ownership_changes_total{reason}. `late_beats` came more than half an interval after they were due: what
+    was silent since then isn't judged in them.
     """
 
     kernel: Kernel
@@ -60,6 +61,7 @@ class Owner:
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     moves: deque[TimedMove] = field(default_factory=lambda: deque(maxlen=MOVES_KEPT))
     changes: Counter[own.Cause] = field(default_factory=Counter)
+    late_beats: int = 0
     _changes: Backlog = field(default_factory=Backlog)
     _has_changes: asyncio.Event = field(default_factory=asyncio.Event)
     _questions: deque[tuple[Question, float]] = field(default_factory=lambda: deque(maxlen=QUESTIONS_MOST))
@@ -140,7 +142,9 @@ class Owner:
 
     def _beat(self) -> None:
         try:
-            if own.next_due(self.state) <= self.clock():
+            late = self.clock() - own.next_due(self.state)
+            if late >= 0:
+                self.late_beats += late > self.timing.interval / 2
                 heard = self.wire.take()
                 self.tell(*([own.Frames(frames=heard)] if heard else []), own.Tick())
         except Exception as error:  # noqa: BLE001 - handed to the task whose turn this is

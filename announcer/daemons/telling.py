@@ -69,6 +69,7 @@ def node_state(agent: Agent) -> NodeState:
         failed_actions={name: agent.failures[name] for name in PLANNED},
         report_failures=agent.report_failures,
         moves={cause.value: agent.owner.changes[cause] for cause in own.Cause},
+        late=agent.owner.late_beats,
         held=sum(entry.is_held for entry in agent.owner.state.entries.values()),
         peers=None if sessions is None else _states(sessions),
         routes=None if sessions is None else {name: sum(getattr(s, name) for s in sessions) for name in ROUTES},

@@ -70,6 +70,7 @@ def node_metrics(state: NodeState) -> Iterator[Metric]:
         ("reason",),
         (((cause,), count) for cause, count in state.moves.items()),
     )
+    yield _counter("ownership_late_beats", "Beats of ownership that came more than half an interval late", state.late)
     yield _one("ownership_held", "Local addresses that this node holds", state.held)
     yield from _exabgp(state)
     yield from _bfd(state)

@@ -47,6 +47,8 @@ class NodeState:
     report_failures: int = 0
     moves: Mapping[str, int] = field(default_factory=dict)
     """By cause, every cause among them."""
+    late: int = 0
+    """Beats of ownership."""
     held: int = 0
     peers: Mapping[str, int] | None = None
     routes: Mapping[str, int] | None = None

@@ -177,6 +177,18 @@ class BrokenWire(FakeWire):
         raise RuntimeError("a bug")
 
 
+def test_beats_that_come_late_are_counted() -> None:
+    async def test() -> None:
+        async with running() as rig:
+            rig.watch()
+            await until(lambda: rig.sent(SendEcho) >= 5)
+            before = rig.owner.late_beats
+            rig.ahead += TIMING.interval
+            await until(lambda: rig.owner.late_beats > before)
+
+    run(test)
+
+
 def test_bug_with_what_is_heard_ends_the_owner() -> None:
     async def test() -> None:
         made = Rig()
