@@ -11,6 +11,7 @@ from announcer.store.kubernetes.resources import Resource
 
 log = logging.getLogger(__name__)
 TOLD_MOST = 10
+"""Errors of one outage that are told; some servers have a new one each time."""
 
 
 class Turns:
@@ -76,8 +77,9 @@ class Told:
         if is_unanswered and is_first:
             return
         if is_unanswered and not self._turns.is_serving:
-            if text not in self._of_all and len(self._of_all) < TOLD_MOST:
-                self._of_all.append(text)
+            cause = text.partition(": ")[2] or text  # without the kind's path
+            if cause not in self._of_all and len(self._of_all) < TOLD_MOST:
+                self._of_all.append(cause)
                 log.warning("the API server does not answer", extra=fields(resource=resource.plural, error=error))
         elif text != self._of_kinds.get(resource.kind):
             self._of_kinds[resource.kind] = text
