@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from lab import control_plane, processes
-from lab.checks import VIP_1, VIP_3, VIP_3_V6, ask, next_hops
+from lab.checks import VIP_1, VIP_3, VIP_3_V6, next_hops
 from lab.command import LabError, inside, run
 from lab.topology import CONTROL_PLANE, MANIFEST_SETS, NODES, REPOSITORY, Lab, LabNode
 from tests.e2e.laboratory import (
@@ -189,8 +189,7 @@ def register_nodes(lab: Lab) -> None:
 
 def follows(lab: Lab, node: LabNode) -> bool:
     """Whether the agent reads every kind again: it says so itself."""
-    told = ask(lab, node.short, processes.AGENT_PORT, "/metrics")
-    return "\nannouncer_store_away_seconds 0.0\n" in told
+    return metric(lab, node.short, "announcer_store_away_seconds") == 0
 
 
 def agent_log(lab: Lab, node: str) -> str:
